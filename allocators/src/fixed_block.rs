@@ -1,0 +1,208 @@
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator, Layout};
+
+use crate::AllocRef;
+use crate::block_list::{BlockList, LINK};
+use crate::extent::{Backing, Borrowed, Extent};
+use crate::request::{dangling, grow_zeroed, rederive, relocate};
+
+/// Blocks of one size: for things that are all alike.
+///
+/// Released blocks go to a list inside the blocks themselves and are reused last in, first out, so the next one is still
+/// in the cache; memory that was never used stays untouched as long as the list has a block. Allocation and release are
+/// O(1) and there is no fragmentation: a request that fits is refused only when every block is live.
+///
+/// The allocator that things are allocated with is the reference, `&FixedBlock<B>`: as long as one exists, the blocks
+/// cannot be moved or dropped. It serves one thread: a `FixedBlock` may move to another thread as a whole, a reference
+/// to it may not.
+///
+/// # Errors
+///
+/// A request that is larger than the block, or more aligned, is [`AllocError`], and so is one more block than there are.
+/// Neither changes anything.
+///
+/// # Examples
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use allocator_api2::boxed::Box;
+/// use fibra_allocators::{FixedBlock, Layout};
+///
+/// let mut memory = [MaybeUninit::uninit(); 1024];
+/// let nodes = FixedBlock::new(Layout::new::<[u64; 4]>(), &mut memory);
+/// let a = Box::new_in([1_u64, 2, 3, 4], &nodes);
+/// let b = Box::new_in([0_u64; 4], &nodes);
+/// assert_eq!(nodes.live(), 2);
+/// drop(a);
+/// assert_eq!((nodes.live(), nodes.peak()), (1, 2));
+/// assert!(Box::try_new_in([0_u64; 5], &nodes).is_err(), "larger than the block");
+/// # drop(b);
+/// ```
+pub struct FixedBlock<B: Backing> {
+    blocks: BlockList,
+    block: Layout,
+    capacity: usize,
+    backing: B,
+}
+
+/// A block as large and as aligned as asked, and enough for a link while it is free.
+const fn rounded(block: Layout) -> Layout {
+    let size = if block.size() < LINK.size() { LINK.size() } else { block.size() };
+    let align = if block.align() < LINK.align() { LINK.align() } else { block.align() };
+    match Layout::from_size_align(size, align) {
+        Ok(block) => block.pad_to_align(),
+        // So large that no memory holds one, rounded or not.
+        Err(_) => block,
+    }
+}
+
+impl<'m> FixedBlock<Borrowed<'m>> {
+    /// As many blocks of the given size and alignment as fit into the caller's memory, which may be none.
+    ///
+    /// The size is rounded up to a multiple of the alignment and to hold one pointer. Touches none of the memory.
+    #[must_use]
+    pub fn new(block: Layout, memory: &'m mut [MaybeUninit<u8>]) -> Self {
+        Self::over(block, Borrowed::new(memory))
+    }
+}
+
+impl<P: AllocRef> FixedBlock<Extent<P>> {
+    /// `n_blocks` blocks of the given size and alignment, in one block from `parent`, which gets it back when the
+    /// `FixedBlock` is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] if the parent has no such block, or if none so large can exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{AllocError, Bump, FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let parent = Bump::new(&mut memory);
+    /// let words = FixedBlock::in_parent(Layout::new::<u64>(), 10, &parent)?;
+    /// assert_eq!(words.capacity(), 10);
+    /// # Ok::<(), AllocError>(())
+    /// ```
+    pub fn in_parent(block: Layout, n_blocks: usize, parent: P) -> Result<Self, AllocError> {
+        let block = rounded(block);
+        let bytes = block.size().checked_mul(n_blocks).ok_or(AllocError)?;
+        let layout = Layout::from_size_align(bytes, block.align()).map_err(|_| AllocError)?;
+        Ok(Self::over(block, Extent::new(parent, layout)?))
+    }
+}
+
+impl<B: Backing> FixedBlock<B> {
+    fn over(block: Layout, backing: B) -> Self {
+        let block = rounded(block);
+        let base = backing.base();
+        let padding = base.addr().get().wrapping_neg() & (block.align() - 1);
+        let capacity = backing.len().saturating_sub(padding) / block.size();
+        let blocks = if capacity == 0 {
+            BlockList::empty()
+        } else {
+            // SAFETY: the padding and the blocks lie in the backing, which is ours alone as long as the list is used;
+            // `rounded` made the size and the alignment fit a link.
+            unsafe { BlockList::new(base.add(padding), block.size(), capacity) }
+        };
+        FixedBlock { blocks, block, capacity, backing }
+    }
+
+    /// The size and alignment of every block, in bytes, after rounding.
+    #[must_use]
+    pub fn block(&self) -> Layout {
+        self.block
+    }
+
+    /// How many blocks can be live at once.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        self.capacity - self.blocks.untouched()
+    }
+
+    /// How many blocks are live. Walks the free list: O(peak - live).
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.peak() - self.blocks.recycled()
+    }
+
+    #[inline]
+    fn fits(&self, layout: Layout) -> bool {
+        layout.size() <= self.block.size() && layout.align() <= self.block.align()
+    }
+}
+
+// SAFETY: the list gives out each block to one user at a time (its invariant 2), of the promised size and alignment, in
+// the backing, which nobody else touches and which stays in place. Clones of the handle are the same reference. A request
+// for no bytes, and only that, gets no block, on allocation as on release.
+unsafe impl<B: Backing> Allocator for &FixedBlock<B> {
+    #[inline]
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if layout.size() == 0 {
+            return Ok(dangling(layout));
+        }
+        if !self.fits(layout) {
+            return Err(AllocError);
+        }
+        let block = self.blocks.pop().ok_or(AllocError)?;
+        Ok(NonNull::slice_from_raw_parts(block, self.block.size()))
+    }
+
+    #[inline]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        if layout.size() != 0 {
+            // SAFETY: the caller gives back a block of ours, and every block of ours came from the list.
+            unsafe { self.blocks.push(block) }
+        }
+    }
+
+    #[inline]
+    unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if old.size() != 0 && self.fits(new) {
+            let block = rederive(self.backing.base(), block);
+            return Ok(NonNull::slice_from_raw_parts(block, self.block.size()));
+        }
+        // SAFETY: passed on to our caller.
+        unsafe { relocate(*self, block, old, new) }
+    }
+
+    #[inline]
+    unsafe fn grow_zeroed(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: passed on to our caller.
+        unsafe { grow_zeroed(*self, block, old, new) }
+    }
+
+    #[inline]
+    unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if new.size() != 0 && self.fits(new) {
+            let block = rederive(self.backing.base(), block);
+            return Ok(NonNull::slice_from_raw_parts(block, self.block.size()));
+        }
+        // SAFETY: passed on to our caller.
+        unsafe { relocate(*self, block, old, new) }
+    }
+}
+
+// SAFETY: the list's pointers lead into the backing, which may itself change threads, and moving the whole excludes handles.
+unsafe impl<B: Backing + Send> Send for FixedBlock<B> {}
+
+impl<B: Backing> fmt::Debug for FixedBlock<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FixedBlock")
+            .field("block", &self.block)
+            .field("capacity", &self.capacity)
+            .field("peak", &self.peak())
+            .finish()
+    }
+}

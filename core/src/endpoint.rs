@@ -1,0 +1,435 @@
+//! The ends of a channel.
+
+use core::fmt;
+
+use fibra_allocators::{AllocError, Layout};
+
+use core::ptr::NonNull;
+
+use crate::channel::{ChannelRef, Info};
+use crate::end::{Blocks, End, Pair, Slot, Slots, TwoWay};
+use crate::lock::{Lock, NoLock};
+use crate::node::{DIRECT, Direction, NodeRef, OWN_BLOCK, State, WRITER};
+use crate::operation::{Read, ReadOrEnd, Write};
+use crate::process::ProcessRef;
+
+/// Takes the block of a channel, and counts its first two endpoints.
+fn block_for_channel(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, AllocError> {
+    let block = process.allocate(info.layout).ok_or(AllocError)?;
+    if process.channels.add_endpoints(2).is_none() {
+        // SAFETY: taken from this process just now; nothing else knows it.
+        unsafe { process.deallocate(block, info.layout) };
+        return Err(AllocError);
+    }
+    Ok(block)
+}
+
+pub(crate) fn channel<'p, T, L: Lock, N>(
+    process: ProcessRef,
+    name: N,
+) -> Result<(Writer<'p, T, L>, Reader<'p, T, L>), AllocError> {
+    let info = Blocks::<T, L, N>::PAIR;
+    let block = block_for_channel(process, info)?;
+    let pair = block.cast::<Pair<T, L, N>>().as_ptr();
+    // SAFETY: the block is new, and has the layout of a `Pair`. The two ends are the only ones of their slots.
+    unsafe {
+        (&raw mut (*pair).name).write(name);
+        let (writer, reader) = (&raw mut (*pair).writer, &raw mut (*pair).reader);
+        NodeRef::init(writer.cast(), DIRECT | WRITER);
+        NodeRef::init(reader.cast(), DIRECT);
+        let channel = ChannelRef::init::<L>(block, process, info);
+        Ok((Writer { end: End::new(writer, channel) }, Reader { end: End::new(reader, channel) }))
+    }
+}
+
+pub(crate) fn two_way<'p, T, L: Lock, N>(
+    process: ProcessRef,
+    name: N,
+) -> Result<(Endpoint<'p, T, L>, Endpoint<'p, T, L>), AllocError> {
+    let info = Blocks::<T, L, N>::TWO_WAY;
+    let block = block_for_channel(process, info)?;
+    let two_way = block.cast::<TwoWay<T, L, N>>().as_ptr();
+    // SAFETY: the block is new, and has the layout of a `TwoWay`. The two ends are the only ones of their slots.
+    unsafe {
+        (&raw mut (*two_way).name).write(name);
+        let first = (&raw mut (*two_way).ends).cast::<Slots<T>>();
+        let channel = ChannelRef::init::<L>(block, process, info);
+        Ok((Endpoint::init(first, channel, 0), Endpoint::init(first.add(1), channel, 0)))
+    }
+}
+
+/// The end of a channel that is written to.
+///
+/// It is used by one fibre at a time; [`dup`](Self::dup) makes another writer of the same channel. Dropping the last
+/// writer ends the waits of the readers: a fibre that waits in [`Reader::read`] and for nothing else collapses.
+///
+/// `'p` is the process's lifetime, `T` the type of the values, `L` the channel's lock ([`NoLock`]: a sequential channel,
+/// which is neither `Send` nor `Sync`).
+pub struct Writer<'p, T, L: Lock = NoLock> {
+    end: End<'p, T, L>,
+}
+
+/// The end of a channel that is read from.
+///
+/// It is used by one fibre at a time; [`dup`](Self::dup) makes another reader of the same channel: each value goes to
+/// one of them, in the order in which they began to wait. Dropping the last reader ends the waits of the writers: a fibre
+/// that waits in [`Writer::write`] and for nothing else collapses.
+///
+/// A value that was delivered to a read which was then dropped or forgotten stays with the reader and comes from its next
+/// read. It is dropped only with the reader.
+pub struct Reader<'p, T, L: Lock = NoLock> {
+    end: End<'p, T, L>,
+}
+
+/// An end of a channel that is both read from and written to, though not at the same time.
+///
+/// Any number of fibres may hold endpoints of one channel. A wait can end as long as another endpoint exists whose fibre
+/// is not itself parked on that channel, in the same direction, and on nothing else: if all wait to read, they collapse.
+/// (Endpoints whose fibres wait for something else as well are looked at when no fibre is ready.)
+pub struct Endpoint<'p, T, L: Lock = NoLock> {
+    reader: End<'p, T, L>,
+    writer: End<'p, T, L>,
+}
+
+impl<'p, T, L: Lock> Writer<'p, T, L> {
+    /// Writes a value: completes when a reader has it.
+    ///
+    /// The value is moved into this endpoint's slot at once, and is offered to readers from the first poll on. Dropping the
+    /// future before the value was delivered drops the value. A write that was forgotten
+    /// ([`mem::forget`](core::mem::forget)) goes on, if it had begun, until the next operation on this writer takes it back
+    /// and drops its value.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until a reader comes, unless one waits already. Takes constant time; allocates nothing.
+    ///
+    /// # Collapse
+    /// May never return: if the last reader goes, the fibre can never run again, and is destroyed.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u32>().unwrap();
+    ///     p.spawn(async move {
+    ///         let mut n = 0;
+    ///         loop {
+    ///             w.write(n).await; // ends with the reader
+    ///             n += 1;
+    ///         }
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move { assert_eq!((r.read().await, r.read().await), (0, 1)) }).unwrap();
+    /// })?;
+    /// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, L> {
+        self.end.load(value);
+        Write { end: Some(&mut self.end) }
+    }
+
+    /// Writes a value if a reader waits for one; otherwise gives it back. Never waits.
+    ///
+    /// # Errors
+    /// The value, if no reader waits.
+    #[inline]
+    pub fn try_write(&mut self, value: T) -> Result<(), T> {
+        self.end.try_write(value)
+    }
+
+    /// Makes another writer of the same channel.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block of [`dup_layout::<T>()`](crate::dup_layout).
+    pub fn dup(&self) -> Result<Self, AllocError> {
+        Ok(Writer { end: self.end.dup(Direction::Write)? })
+    }
+}
+
+impl<'p, T, L: Lock> Reader<'p, T, L> {
+    /// Reads a value.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until a writer comes, unless one waits already. Takes constant time; allocates nothing.
+    ///
+    /// # Collapse
+    /// May never return: if the last writer goes, the fibre can never run again, and is destroyed. To be told instead,
+    /// use [`read_or_end`](Self::read_or_end).
+    ///
+    /// For an example see [`Writer::write`].
+    #[inline]
+    pub fn read(&mut self) -> Read<'_, 'p, T, L> {
+        Read { end: Some(&mut self.end) }
+    }
+
+    /// Reads a value, or `None` if none can come any more.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until a writer comes, unless one waits already, or until the last writer goes.
+    ///
+    /// # Collapse
+    /// Returns where [`read`](Self::read) would collapse.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut sum = 0;
+    /// let total = &mut sum;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u32>().unwrap();
+    ///     p.spawn(async move {
+    ///         for n in 1..=3 {
+    ///             w.write(n).await;
+    ///         }
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move {
+    ///         while let Some(n) = r.read_or_end().await {
+    ///             *total += n;
+    ///         }
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(sum, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
+        ReadOrEnd { end: Some(&mut self.end) }
+    }
+
+    /// Reads a value if there is one: from a read that was dropped after delivery, or from a writer that waits. Never
+    /// waits.
+    #[inline]
+    pub fn try_read(&mut self) -> Option<T> {
+        self.end.try_read()
+    }
+
+    /// Makes another reader of the same channel.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block of [`dup_layout::<T>()`](crate::dup_layout).
+    pub fn dup(&self) -> Result<Self, AllocError> {
+        Ok(Reader { end: self.end.dup(Direction::Read)? })
+    }
+}
+
+impl<'p, T, L: Lock> Endpoint<'p, T, L> {
+    /// # Safety
+    /// `slots` is a new place for an endpoint that is counted in `channel`, which was made for `T` and `L`.
+    unsafe fn init(slots: *mut Slots<T>, channel: ChannelRef, kind: u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (reader, writer) = (&raw mut (*slots).reader, &raw mut (*slots).writer);
+            NodeRef::init(reader.cast(), kind);
+            NodeRef::init(writer.cast(), kind | WRITER);
+            Endpoint { reader: End::new(reader, channel), writer: End::new(writer, channel) }
+        }
+    }
+
+    /// Writes a value, as [`Writer::write`] does.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until another endpoint reads.
+    ///
+    /// # Collapse
+    /// May never return: if no other endpoint can come to read, the fibre is destroyed.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut client, mut server) = p.two_way::<u32>().unwrap();
+    ///     p.spawn(async move {
+    ///         loop {
+    ///             let n = server.read().await;
+    ///             server.write(n * n).await;
+    ///         }
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move {
+    ///         client.write(12).await;
+    ///         assert_eq!(client.read().await, 144);
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, L> {
+        if self.reader.node().is_waiting() {
+            self.reader.clear_read();
+        }
+        self.writer.load(value);
+        Write { end: Some(&mut self.writer) }
+    }
+
+    /// Writes a value if another endpoint waits for one; otherwise gives it back. Never waits.
+    ///
+    /// # Errors
+    /// The value, if no endpoint waits to read.
+    pub fn try_write(&mut self, value: T) -> Result<(), T> {
+        self.reader.clear_read();
+        self.writer.try_write(value)
+    }
+
+    /// Reads a value, as [`Reader::read`] does.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until another endpoint writes.
+    ///
+    /// # Collapse
+    /// May never return: if no other endpoint can come to write, the fibre is destroyed.
+    #[inline]
+    pub fn read(&mut self) -> Read<'_, 'p, T, L> {
+        self.clear_write();
+        Read { end: Some(&mut self.reader) }
+    }
+
+    /// Reads a value, or `None` if none can come any more, as [`Reader::read_or_end`] does.
+    ///
+    /// # Blocking
+    /// Suspends the fibre until another endpoint writes, or until that cannot happen any more.
+    ///
+    /// # Collapse
+    /// Returns where [`read`](Self::read) would collapse.
+    #[inline]
+    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
+        self.clear_write();
+        if self.reader.node().state.get() == State::Dead {
+            self.reader.clear_read();
+        }
+        ReadOrEnd { end: Some(&mut self.reader) }
+    }
+
+    /// Reads a value if there is one, as [`Reader::try_read`] does. Never waits.
+    pub fn try_read(&mut self) -> Option<T> {
+        self.clear_write();
+        self.reader.try_read()
+    }
+
+    /// Makes another endpoint of the same channel.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block for the two slots.
+    pub fn dup(&self) -> Result<Self, AllocError> {
+        let process = self.reader.channel.process;
+        let layout = Layout::new::<Slots<T>>();
+        let block = process.allocate(layout).ok_or(AllocError)?;
+        if self.reader.lock().with(|| self.reader.channel.add_endpoint(|_| true)).is_none() {
+            // SAFETY: taken from this process above; nothing else knows it.
+            unsafe { process.deallocate(block, layout) };
+            return Err(AllocError);
+        }
+        // SAFETY: the block is new, and has the layout of two slots; the endpoint was counted.
+        Ok(unsafe { Self::init(block.as_ptr().cast(), self.reader.channel, OWN_BLOCK) })
+    }
+
+    /// An operation that was forgotten must not meet the next one of the same endpoint.
+    fn clear_write(&mut self) {
+        if self.writer.node().state.get() != State::Idle {
+            self.writer.clear_write();
+        }
+    }
+}
+
+/// Removes an endpoint from its channel, also when the destructor of a value in its slot panics.
+struct Remove<'a, const N: usize> {
+    channel: ChannelRef,
+    can: &'a dyn Fn(Direction) -> bool,
+    nodes: [NodeRef; N],
+}
+
+impl<const N: usize> Drop for Remove<'_, N> {
+    fn drop(&mut self) {
+        self.channel.remove_endpoint(self.can, &self.nodes);
+    }
+}
+
+impl<T, L: Lock> Drop for Writer<'_, T, L> {
+    fn drop(&mut self) {
+        let end = &mut self.end;
+        let _last = Remove { channel: end.channel, can: &|can| can == Direction::Write, nodes: [end.node()] };
+        if end.node().state.get() != State::Idle {
+            end.clear_write();
+        }
+    }
+}
+
+impl<T, L: Lock> Drop for Reader<'_, T, L> {
+    fn drop(&mut self) {
+        let end = &mut self.end;
+        let _last = Remove { channel: end.channel, can: &|can| can == Direction::Read, nodes: [end.node()] };
+        if end.node().state.get() != State::Idle {
+            end.drop_delivered();
+        }
+    }
+}
+
+impl<T, L: Lock> Drop for Endpoint<'_, T, L> {
+    fn drop(&mut self) {
+        let (reader, writer) = (&mut self.reader, &mut self.writer);
+        let _last = Remove { channel: reader.channel, can: &|_| true, nodes: [reader.node(), writer.node()] };
+        /// Drops what the other slot holds, even if the first drop panics.
+        struct Read<'a, 'p, T, L: Lock>(&'a mut End<'p, T, L>);
+        impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
+            fn drop(&mut self) {
+                self.0.drop_delivered();
+            }
+        }
+        let _then = Read(reader);
+        if writer.node().state.get() != State::Idle {
+            writer.clear_write();
+        }
+    }
+}
+
+macro_rules! debug {
+    ($($type:ident, $end:ident, $what:literal;)*) => {$(
+        impl<T, L: Lock> fmt::Debug for $type<'_, T, L> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}(`{}`)", $what, self.$end.channel.name())
+            }
+        }
+    )*};
+}
+debug! {
+    Writer, end, "Writer";
+    Reader, end, "Reader";
+    Endpoint, reader, "Endpoint";
+}
+
+/// What a sequential channel for values of type `T` takes from the process's allocator: one block, with the slots of its
+/// two ends. A name takes two words more.
+///
+/// ```
+/// assert!(fibra_core::channel_layout::<u64>().size() <= 168);
+/// ```
+pub const fn channel_layout<T>() -> Layout {
+    Layout::new::<Pair<T, NoLock, ()>>()
+}
+
+/// The same as [`channel_layout`] for a two-way channel.
+///
+/// ```
+/// use fibra_core::{channel_layout, two_way_layout};
+/// assert!(two_way_layout::<u64>().size() > channel_layout::<u64>().size());
+/// ```
+pub const fn two_way_layout<T>() -> Layout {
+    Layout::new::<TwoWay<T, NoLock, ()>>()
+}
+
+/// What [`Writer::dup`] and [`Reader::dup`] take from the process's allocator for values of type `T`; [`Endpoint::dup`]
+/// takes twice as much.
+///
+/// ```
+/// assert_eq!(fibra_core::dup_layout::<u64>().size(), 7 * size_of::<usize>());
+/// ```
+pub const fn dup_layout<T>() -> Layout {
+    Layout::new::<Slot<T>>()
+}

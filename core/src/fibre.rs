@@ -1,0 +1,433 @@
+//! A fibre: one block that holds a header and a future.
+//!
+//! ```text
+//!             spawn                       a wait completes, a waker, yield
+//!   (nothing) ------> QUEUED <------------------------------------------.
+//!                       | popped                                        |
+//!                       v                                               |
+//!                    running ---- poll: Pending, something can wake it --> parked
+//!                       |    \                                          |
+//!            poll: Ready|     \ poll: Pending, nothing can wake it      | the last live wait dies
+//!                       v      v                                        v
+//!                    FINISHED <--- collapse: the future is dropped -----'
+//!                       |
+//!                       | not in the run queue, and no linked node names it
+//!                       v
+//!                   block released
+//! ```
+//!
+//! Running and parked need no bit: the running fibre is `ProcessCore::current`, and a parked one is named by the nodes
+//! it waits in (`LIVE` counts them) or by its wake cell.
+
+use core::cell::{Cell, UnsafeCell};
+use core::future::Future;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::task::{Context, Poll};
+
+use fibra_allocators::{AllocRef, Layout};
+use portable_atomic::{AtomicBool, Ordering};
+
+use crate::hub::WakeCell;
+use crate::process::{Process, ProcessRef};
+
+/// In the run queue. Set by `ProcessCore::ready` and by spawn, cleared when the scheduler pops the fibre.
+pub(crate) const QUEUED: u32 = 1 << 29;
+/// The future is gone. Set before it is dropped; the block stays while the run queue or a linked node refers to it.
+pub(crate) const FINISHED: u32 = 1 << 30;
+/// Part of the set that is destroyed at the end of the process. Never runs again.
+pub(crate) const FROZEN: u32 = 1 << 31;
+/// Below the flags: how many linked nodes name the fibre. No process has as many endpoints as this.
+pub(crate) const LIVE: u32 = QUEUED - 1;
+
+/// The untyped front of every fibre.
+#[repr(C, align(8))]
+pub(crate) struct Fibre {
+    /// The next fibre in whichever list this one is in: the run queue, or the frozen set.
+    pub next: Cell<Option<FibreRef>>,
+    vtable: Cell<&'static VTable>,
+    /// [`QUEUED`], [`FINISHED`], [`FROZEN`], and below them ([`LIVE`]) how many linked nodes name this fibre. Each of
+    /// those is a live wait: a wait that dies is unlinked.
+    pub status: Cell<u32>,
+    /// Set through the process's waker, perhaps by another thread that borrows it during the poll.
+    pub woken: AtomicBool,
+}
+
+/// A pointer to a fibre's header.
+///
+/// Invariant: the header is allocated and initialised. Whoever stores a `FibreRef` is counted (`LIVE`), or is a list
+/// that keeps the fibre's block (`QUEUED`, `FROZEN`), or holds it for the length of a call that cannot release it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FibreRef(NonNull<Fibre>);
+
+impl Deref for FibreRef {
+    type Target = Fibre;
+
+    #[inline(always)]
+    fn deref(&self) -> &Fibre {
+        // SAFETY: the type's invariant; a header is only ever changed through its cells.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl FibreRef {
+    /// # Safety
+    /// `header` points at an initialised header and may reach the whole block.
+    #[inline(always)]
+    pub unsafe fn new(header: NonNull<Fibre>) -> Self {
+        FibreRef(header)
+    }
+
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const Fibre {
+        self.0.as_ptr()
+    }
+
+    /// Whether the scheduler may have something to decide after a poll that returned `Pending`: no live wait is left, or
+    /// the fibre was woken while it ran.
+    #[inline(always)]
+    pub fn is_unsettled(self) -> bool {
+        // A fibre with several waits needs no decision, but to say so here would cost all the others.
+        self.status.get() != 1 || self.woken.load(Ordering::Relaxed)
+    }
+
+    /// How many linked nodes name the fibre.
+    #[inline(always)]
+    pub fn live(self) -> u32 {
+        self.status.get() & LIVE
+    }
+
+    #[inline(always)]
+    pub fn flags(self) -> u32 {
+        self.status.get() & !LIVE
+    }
+
+    #[inline(always)]
+    pub fn set(self, flag: u32) {
+        self.status.set(self.status.get() | flag);
+    }
+
+    /// One linked node more names this fibre. The limit on endpoints keeps the count from reaching the flags.
+    #[inline(always)]
+    pub fn add_wait(self) {
+        self.status.set(self.status.get() + 1);
+    }
+
+    /// Runs the fibre until it parks or is done, and decides what becomes of it. Afterwards it may be gone.
+    ///
+    /// # Safety
+    /// The fibre was popped from the run queue of its process `process`, and is not being polled.
+    #[inline(always)]
+    pub unsafe fn poll(self, process: ProcessRef) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.vtable.get().poll)(self, process) }
+    }
+
+    /// Drops the future and releases the block as soon as nothing refers to it any more.
+    ///
+    /// # Safety
+    /// The future is there (not `FINISHED`) and is not being polled.
+    pub unsafe fn destroy(self, process: ProcessRef) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.vtable.get().destroy)(self, process) }
+    }
+
+    /// Releases the block of a finished fibre if neither the run queue nor a linked node refers to it.
+    pub fn release_if_unused(self, process: ProcessRef) {
+        if self.status.get() == FINISHED {
+            // SAFETY: the future is gone, no list and no node names the fibre any more: this was the last reference.
+            unsafe { self.release(process) }
+        }
+    }
+
+    /// # Safety
+    /// The future is gone, and nothing will use the fibre after this call.
+    pub unsafe fn release(self, process: ProcessRef) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.vtable.get().release)(self, process) }
+    }
+
+    /// One linked node less names this fibre, because somebody took the wait back.
+    pub fn forget_wait(self, process: ProcessRef) {
+        self.status.set(self.status.get() - 1);
+        self.release_if_unused(process);
+    }
+
+    /// What the fibre is called: its given name, or the type of its future.
+    pub fn name(self) -> &'static str {
+        if let Some(name) = self.extra().and_then(|extra| extra.name) {
+            return name;
+        }
+        let mut name = (self.vtable.get().type_name)();
+        while let Some(shorter) = name.strip_suffix("::{{closure}}") {
+            name = shorter;
+        }
+        name
+    }
+
+    pub fn is_essential(self) -> bool {
+        self.extra().is_some_and(|extra| extra.essential)
+    }
+
+    pub fn wake_cell(self) -> Option<&'static WakeCell> {
+        self.extra().and_then(|extra| extra.cell)
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        if self.vtable.get().has_extra {
+            // SAFETY: `has_extra` says that the block is a `Task<_, Extra>`; `FibreRef` may reach the whole block, and
+            // the extra part is never changed after the spawn.
+            Some(unsafe { &(*self.0.as_ptr().cast::<Front<Extra>>()).extra })
+        } else {
+            None
+        }
+    }
+}
+
+/// What only some fibres have, so that the others do not pay for it.
+pub(crate) struct Extra {
+    pub name: Option<&'static str>,
+    pub essential: bool,
+    pub cell: Option<&'static WakeCell>,
+}
+
+/// The part of a fibre in front of its future. `X` is `()` or [`Extra`].
+#[repr(C)]
+struct Front<X> {
+    header: Fibre,
+    extra: X,
+}
+
+/// A fibre's block.
+#[repr(C)]
+pub(crate) struct Task<F, X> {
+    front: Front<X>,
+    future: UnsafeCell<ManuallyDrop<F>>,
+}
+
+struct VTable {
+    poll: unsafe fn(FibreRef, ProcessRef),
+    destroy: unsafe fn(FibreRef, ProcessRef),
+    release: unsafe fn(FibreRef, ProcessRef),
+    type_name: fn() -> &'static str,
+    has_extra: bool,
+}
+
+/// Says whether a [`Front`] holds an [`Extra`].
+pub(crate) trait IsExtra {
+    const HAS_EXTRA: bool;
+}
+impl IsExtra for () {
+    const HAS_EXTRA: bool = false;
+}
+impl IsExtra for Extra {
+    const HAS_EXTRA: bool = true;
+}
+
+/// The tables of one type of fibre in one type of process.
+struct Tables<F, X, A>(F, X, A);
+
+impl<F: Future<Output = ()>, X: IsExtra, A: AllocRef> Tables<F, X, A> {
+    const LIVE: &'static VTable = &VTable {
+        poll: Task::<F, X>::poll::<A>,
+        destroy: Task::<F, X>::destroy::<A>,
+        release: Task::<F, X>::release::<A>,
+        type_name: core::any::type_name::<F>,
+        has_extra: X::HAS_EXTRA,
+    };
+    /// For a block whose future is gone, but which the run queue or a linked node still names.
+    const FINISHED: &'static VTable = &VTable { poll: Task::<F, X>::poll_finished, ..*Self::LIVE };
+}
+
+impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
+    pub const LAYOUT: Layout = Layout::new::<Self>();
+
+    /// Writes the fibre into its block: in the run queue's state, but not yet in the queue. If `make` panics, the block
+    /// is still the caller's.
+    ///
+    /// # Safety
+    /// `block` is allocated for [`Self::LAYOUT`] from the allocator of the process (of type `A`) that will run it.
+    #[inline(always)]
+    pub unsafe fn write<A: AllocRef>(block: NonNull<u8>, extra: X, make: impl FnOnce() -> F) -> FibreRef {
+        let task = block.cast::<Self>().as_ptr();
+        // SAFETY: the block is ours, and large and aligned enough.
+        unsafe {
+            (&raw mut (*task).future).cast::<F>().write(make());
+            (&raw mut (*task).front).write(Front {
+                header: Fibre {
+                    next: Cell::new(None),
+                    vtable: Cell::new(Tables::<F, X, A>::LIVE),
+                    status: Cell::new(QUEUED),
+                    woken: AtomicBool::new(false),
+                },
+                extra,
+            });
+        }
+        FibreRef(block.cast())
+    }
+
+    #[inline(always)]
+    fn future(fibre: FibreRef) -> *mut F {
+        let task = fibre.0.as_ptr().cast::<Self>();
+        // SAFETY: only called for blocks of this type (through their own table); no reference is made.
+        unsafe { (&raw mut (*task).future).cast() }
+    }
+
+    unsafe fn poll<A: AllocRef>(fibre: FibreRef, process: ProcessRef) {
+        // A context of its own for each poll: a future may put another one in its place.
+        let mut cx = Context::from_waker(process.waker());
+        // SAFETY: the future is there and nobody else polls it (contract of `FibreRef::poll`; a finished fibre has another
+        // table); it stays in its block until it is dropped there, so it is pinned.
+        let future = unsafe { Pin::new_unchecked(&mut *Self::future(fibre)) };
+        match future.poll(&mut cx) {
+            Poll::Pending => {
+                if fibre.is_unsettled() {
+                    process.settle(fibre);
+                }
+            }
+            Poll::Ready(()) => {
+                // SAFETY: the future is there, and its poll has returned.
+                unsafe { Self::destroy::<A>(fibre, process) };
+                process.finished.set(process.finished.get() + 1);
+            }
+        }
+    }
+
+    /// Pops a block that was only waiting to leave the run queue.
+    unsafe fn poll_finished(fibre: FibreRef, process: ProcessRef) {
+        process.current.set(None);
+        fibre.set(FINISHED);
+        fibre.release_if_unused(process);
+    }
+
+    #[inline(always)]
+    unsafe fn destroy<A: AllocRef>(fibre: FibreRef, process: ProcessRef) {
+        /// Lets the block go. If the future's destructor panics, that is counted against the fibre.
+        struct Leave<F: Future<Output = ()>, X: IsExtra, A: AllocRef> {
+            fibre: FibreRef,
+            process: ProcessRef,
+            has_panicked: bool,
+            tables: PhantomData<Tables<F, X, A>>,
+        }
+        impl<F: Future<Output = ()>, X: IsExtra, A: AllocRef> Drop for Leave<F, X, A> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                let Leave { fibre, process, .. } = *self;
+                if self.has_panicked {
+                    process.note_panic(fibre.name(), fibre.is_essential());
+                }
+                fibre.status.set(fibre.status.get() - 1);
+                if fibre.status.get() == FINISHED {
+                    // SAFETY: the future is gone, and nothing names the fibre: not the queue, not a node.
+                    unsafe { Task::<F, X>::release::<A>(fibre, process) }
+                } else {
+                    fibre.vtable.set(Tables::<F, X, A>::FINISHED);
+                }
+            }
+        }
+
+        process.current.set(None);
+        // Counted as one wait more, so that nobody lets the block go while the future in it is being dropped.
+        fibre.status.set((fibre.status.get() | FINISHED) + 1);
+        if X::HAS_EXTRA
+            && let Some(cell) = fibre.wake_cell()
+        {
+            process.disown(cell);
+        }
+        let mut leave = Leave::<F, X, A> { fibre, process, has_panicked: true, tables: PhantomData };
+        // SAFETY: the future is there (contract), and `FINISHED` keeps everybody from touching it again.
+        unsafe { Self::future(fibre).drop_in_place() };
+        leave.has_panicked = false;
+        drop(leave);
+    }
+
+    #[inline(always)]
+    unsafe fn release<A: AllocRef>(fibre: FibreRef, process: ProcessRef) {
+        // SAFETY: the process is a `Process<A>` (its own spawn chose the table), the block came from its allocator with
+        // this layout, and nothing refers to it any more.
+        unsafe {
+            let allocator = &(*process.as_ptr().cast::<Process<'_, '_, A>>()).allocator;
+            allocator.deallocate(fibre.0.cast(), Self::LAYOUT);
+        }
+    }
+}
+
+/// A part of the scheduler that takes its turn in the run queue like a fibre, so that the loop need not look for work
+/// of its kind at each step.
+pub(crate) type Turn = fn(ProcessRef);
+
+/// The header of a marker, whose turn is `T`.
+pub(crate) const fn marker<T: Marker>() -> Fibre {
+    Fibre {
+        next: Cell::new(None),
+        vtable: Cell::new(
+            const {
+                &VTable {
+                    poll: turn::<T>,
+                    destroy: no_future,
+                    release: no_future,
+                    type_name: || "marker",
+                    has_extra: false,
+                }
+            },
+        ),
+        status: Cell::new(0),
+        woken: AtomicBool::new(false),
+    }
+}
+
+/// Something that takes a turn in the run queue without being a fibre.
+pub(crate) trait Marker {
+    const TURN: Turn;
+}
+
+unsafe fn turn<T: Marker>(_: FibreRef, process: ProcessRef) {
+    process.current.set(None);
+    (T::TURN)(process);
+}
+
+unsafe fn no_future(_: FibreRef, _: ProcessRef) {}
+
+/// The size in bytes and the alignment of a fibre that runs the future `F`: what one spawn takes from the process's
+/// allocator. A fibre with a name, an essential one, or one with a wake cell has four words more
+/// ([`fibre_layout_with_options`]).
+///
+/// ```
+/// const SMALL: usize = fibra_core::fibre_layout::<core::future::Ready<()>>().size();
+/// const { assert!(SMALL <= 32) };
+/// ```
+pub const fn fibre_layout<F: Future<Output = ()>>() -> Layout {
+    Task::<F, ()>::LAYOUT
+}
+
+/// The same as [`fibre_layout`] for a fibre that was spawned with options ([`Process::fibre`]).
+///
+/// ```
+/// use core::future::Ready;
+/// use fibra_core::{fibre_layout, fibre_layout_with_options};
+/// assert!(fibre_layout_with_options::<Ready<()>>().size() > fibre_layout::<Ready<()>>().size());
+/// ```
+pub const fn fibre_layout_with_options<F: Future<Output = ()>>() -> Layout {
+    Task::<F, Extra>::LAYOUT
+}
+
+/// The layout of the fibre that `make` would make: for futures whose type cannot be written down. `make` is not called.
+///
+/// ```
+/// use fibra_core::{Reader, Writer, fibre_layout_of};
+///
+/// async fn double(mut from: Reader<'_, u64>, mut to: Writer<'_, u64>) {
+///     loop {
+///         to.write(2 * from.read().await).await
+///     }
+/// }
+/// const SIZE: usize = fibre_layout_of(&|(from, to)| double(from, to)).size();
+/// println!("a doubling fibre takes {SIZE} bytes");
+/// const { assert!(SIZE <= 256) };
+/// ```
+pub const fn fibre_layout_of<X, F: Future<Output = ()>>(_make: &impl Fn(X) -> F) -> Layout {
+    fibre_layout::<F>()
+}

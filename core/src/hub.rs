@@ -1,0 +1,374 @@
+//! The wake hub: how anything outside a process wakes a fibre.
+//!
+//! A waker may be kept by anybody, on any thread, for any length of time: longer than the fibre, the process, the
+//! arena. So it never points at the fibre. It points at a [`WakeCell`] in `'static` memory, which counts the wakers and
+//! remembers whether they were used; only the process knows which fibre the cell stands for.
+//!
+//! ```text
+//!  state: wakers * WAKER | INBOX | NOTIFIED | OWNED
+//!
+//!            claim                        disown                last waker dropped
+//!   0 (free) ------> OWNED [+ wakers] ----------> [wakers] -------------------------> 0 (free)
+//!                     |         ^
+//!     wake, or the    |         | the process empties its inbox: INBOX and NOTIFIED go, and the fibre
+//!     last waker is   v         | is made ready (if it then parks with nothing left to wake it, it collapses)
+//!     dropped      OWNED + INBOX [+ NOTIFIED]
+//! ```
+//!
+//! A cell that is disowned while it is in the inbox is free when the inbox is next emptied, by whichever process.
+
+use core::cell::Cell;
+use core::ptr;
+use core::task::{RawWaker, RawWakerVTable};
+
+use crate::fibre::FibreRef;
+use crate::process::ProcessRef;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_unless_modelled};
+
+/// How a process waits when none of its fibres is ready but something outside may still wake one.
+///
+/// On a chip: wait-for-event or wait-for-interrupt. With an operating system: a condition variable (`fibra-std` has it).
+pub trait Idle: Sync {
+    /// Returns soon after [`wake`](Self::wake) was called, and at once if it was called since the last `wait` returned.
+    /// May return early.
+    fn wait(&self);
+
+    /// Ends a [`wait`](Self::wait), now or the next one. Called from any thread and from interrupts.
+    fn wake(&self);
+}
+
+/// The part of a hub that its process and its cells share.
+pub struct HubCore {
+    inbox: AtomicPtr<WakeCell>,
+    idle: &'static dyn Idle,
+    taken: AtomicBool,
+    generation: AtomicUsize,
+    /// The generation that is to stop.
+    stop: AtomicUsize,
+}
+
+impl HubCore {
+    const_unless_modelled! {
+    /// A hub that no process uses yet.
+    pub fn new(idle: &'static dyn Idle) -> Self {
+        HubCore {
+            inbox: AtomicPtr::new(ptr::null_mut()),
+            idle,
+            taken: AtomicBool::new(false),
+            generation: AtomicUsize::new(0),
+            stop: AtomicUsize::new(0),
+        }
+    }
+    }
+
+    /// Makes the hub serve one process; `None` if it already serves another. Gives the process's generation.
+    pub(crate) fn take(&self) -> Option<usize> {
+        if self.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
+        self.generation.store(generation, Ordering::Relaxed);
+        Some(generation)
+    }
+
+    pub(crate) fn give_back(&self) {
+        self.taken.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopped(&self, generation: usize) -> bool {
+        self.stop.load(Ordering::Acquire) == generation
+    }
+
+    pub(crate) fn wait(&self) {
+        self.idle.wait();
+    }
+
+    /// Whether nothing has happened outside. A plain load.
+    pub(crate) fn is_quiet(&self, generation: usize) -> bool {
+        self.inbox.load(Ordering::Acquire).is_null() && !self.is_stopped(generation)
+    }
+
+    fn post(&self, cell: &'static WakeCell) {
+        let mut first = self.inbox.load(Ordering::Relaxed);
+        loop {
+            cell.next.store(first, Ordering::Relaxed);
+            let new = ptr::from_ref(cell).cast_mut();
+            match self.inbox.compare_exchange_weak(first, new, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => first = now,
+            }
+        }
+        self.idle.wake();
+    }
+
+    /// Empties the inbox, oldest first, and shows the cells that were woken or lost their last waker: at most as many
+    /// steps as the hub has cells. `each` must not panic.
+    pub(crate) fn drain(&self, mut each: impl FnMut(&'static WakeCell)) {
+        let mut newest = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut oldest: *mut WakeCell = ptr::null_mut();
+        while let Some(cell) = WakeCell::at(newest) {
+            newest = cell.next.load(Ordering::Relaxed);
+            cell.next.store(oldest, Ordering::Relaxed);
+            oldest = ptr::from_ref(cell).cast_mut();
+        }
+        while let Some(cell) = WakeCell::at(oldest) {
+            // Before the cell leaves the inbox: from then on others may post it again.
+            oldest = cell.next.load(Ordering::Relaxed);
+            let before = cell.state.fetch_and(!(INBOX | NOTIFIED), Ordering::AcqRel);
+            if before & OWNED != 0 {
+                each(cell);
+            }
+        }
+    }
+}
+
+const OWNED: usize = 1;
+const NOTIFIED: usize = 2;
+const INBOX: usize = 4;
+const WAKER: usize = 8;
+
+/// What the wakers of one fibre point at. Its states are drawn in the source.
+pub struct WakeCell {
+    state: AtomicUsize,
+    /// The link of the inbox. Belongs to whoever set `INBOX`, until the inbox is emptied.
+    next: AtomicPtr<WakeCell>,
+    /// Where wake-ups go. Written by the owner before the first waker is made.
+    hub: Cell<Option<&'static HubCore>>,
+    /// The rest belongs to the process that owns the cell, alone.
+    pub(crate) fibre: Cell<Option<FibreRef>>,
+    newer: Cell<Option<&'static WakeCell>>,
+    older: Cell<Option<&'static WakeCell>>,
+}
+
+// SAFETY: other threads only reach the cell through wakers, which use the atomics and `hub`; `hub` is written by the
+// thread that claimed the cell (`state` went from 0 to OWNED, with acquire) before a waker exists, and not again before
+// the count of wakers was zero. The other cells are only used by the owner's thread.
+unsafe impl Sync for WakeCell {}
+
+impl WakeCell {
+    const_unless_modelled! {
+    /// A free cell.
+    #[expect(clippy::new_without_default, reason = "a cell is of no use on its own")]
+    pub fn new() -> Self {
+        WakeCell {
+            state: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            hub: Cell::new(None),
+            fibre: Cell::new(None),
+            newer: Cell::new(None),
+            older: Cell::new(None),
+        }
+    }
+    }
+
+    /// The cell behind a link of the inbox.
+    fn at(link: *mut WakeCell) -> Option<&'static WakeCell> {
+        // SAFETY: only `post` puts pointers there, and those come from `&'static WakeCell`.
+        unsafe { link.as_ref() }
+    }
+
+    pub(crate) fn claim(&'static self, hub: &'static HubCore) -> bool {
+        if self.state.compare_exchange(0, OWNED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        self.hub.set(Some(hub));
+        true
+    }
+
+    /// The owner needs the cell no more.
+    pub(crate) fn let_go(&self) {
+        self.state.fetch_and(!OWNED, Ordering::AcqRel);
+    }
+
+    /// Whether something outside may still wake the cell's fibre, or has and was not heard yet.
+    pub(crate) fn is_live(&self) -> bool {
+        self.state.load(Ordering::Acquire) != OWNED
+    }
+
+    pub(crate) fn clone_waker(&'static self) -> RawWaker {
+        let before = self.state.fetch_add(WAKER, Ordering::Relaxed);
+        // As in `Arc`: so many clones can only be leaked ones, and a wrapped count would be unsound.
+        assert!(before < usize::MAX / 2, "too many wakers of one fibre: they are cloned and forgotten");
+        RawWaker::new(ptr::from_ref(self).cast(), &OF_CELL)
+    }
+
+    fn wake(&'static self) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & OWNED == 0 || state & NOTIFIED != 0 {
+                return;
+            }
+            let new = state | NOTIFIED | INBOX;
+            match self.state.compare_exchange_weak(state, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        self.post_unless(state & INBOX != 0);
+    }
+
+    fn drop_waker(&'static self) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let mut new = state - WAKER;
+            if new & OWNED != 0 && new < WAKER {
+                new |= INBOX;
+            }
+            match self.state.compare_exchange_weak(state, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if new & INBOX != 0 => break,
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+        self.post_unless(state & INBOX != 0);
+    }
+
+    fn post_unless(&'static self, already: bool) {
+        if !already && let Some(hub) = self.hub.get() {
+            hub.post(self);
+        }
+    }
+}
+
+static OF_CELL: RawWakerVTable = RawWakerVTable::new(
+    |data| cell(data).clone_waker(),
+    |data| {
+        cell(data).wake();
+        cell(data).drop_waker();
+    },
+    |data| cell(data).wake(),
+    |data| cell(data).drop_waker(),
+);
+
+fn cell(data: *const ()) -> &'static WakeCell {
+    // SAFETY: only `clone_waker` pairs this table with a pointer, and that one comes from a `&'static WakeCell`.
+    unsafe { &*data.cast() }
+}
+
+/// Where a process gets its wake cells from.
+///
+/// [`Hub`] is the one for a `static`; `fibra-std` has one that grows.
+pub trait WakeHub: Sync {
+    /// What the hub's process and cells share: always the same.
+    fn core(&'static self) -> &'static HubCore;
+
+    /// The `nth` cell to try when a fibre asks for one, from 0; `None` ends the search.
+    fn candidate(&'static self, nth: usize) -> Option<&'static WakeCell>;
+}
+
+/// A wake hub of `N` cells, for a `static`: at most `N` fibres at once may have wakers.
+///
+/// A hub serves one process at a time.
+///
+/// ```
+/// use fibra_core::{Hub, Idle};
+///
+/// struct WaitForEvent;
+/// impl Idle for WaitForEvent {
+///     fn wait(&self) { /* on a chip: wfe */ }
+///     fn wake(&self) { /* on a chip: sev */ }
+/// }
+/// static HUB: Hub<4> = Hub::new(&WaitForEvent);
+/// ```
+pub struct Hub<const N: usize> {
+    core: HubCore,
+    cells: [WakeCell; N],
+}
+
+#[cfg(not(fibra_loom))]
+impl<const N: usize> Hub<N> {
+    /// A hub whose process waits by means of `idle`.
+    pub const fn new(idle: &'static dyn Idle) -> Self {
+        Hub { core: HubCore::new(idle), cells: [const { WakeCell::new() }; N] }
+    }
+}
+
+impl<const N: usize> WakeHub for Hub<N> {
+    fn core(&'static self) -> &'static HubCore {
+        &self.core
+    }
+
+    fn candidate(&'static self, nth: usize) -> Option<&'static WakeCell> {
+        self.cells.get(nth)
+    }
+}
+
+/// Stops a process from anywhere. Made by [`Process::stop_handle`](crate::Process::stop_handle).
+#[derive(Clone, Copy)]
+pub struct StopHandle {
+    hub: &'static HubCore,
+    generation: usize,
+}
+
+impl StopHandle {
+    pub(crate) fn new(hub: &'static HubCore, generation: usize) -> Self {
+        StopHandle { hub, generation }
+    }
+
+    /// Ends the process at its next turn to look outside: when all fibres that are ready now have run once. Does nothing
+    /// if it has ended.
+    pub fn stop(&self) {
+        let mut stop = self.hub.stop.load(Ordering::Relaxed);
+        while self.hub.generation.load(Ordering::Relaxed) == self.generation && stop != self.generation {
+            // Compared, not stored: else a handle of an earlier process, if it was slow, could undo the stop of a later one.
+            match self.hub.stop.compare_exchange(stop, self.generation, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return self.hub.idle.wake(),
+                Err(now) => stop = now,
+            }
+        }
+    }
+}
+
+impl core::fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("StopHandle").finish_non_exhaustive()
+    }
+}
+
+impl ProcessRef {
+    /// Reserves a cell for a fibre that is about to be spawned.
+    pub(crate) fn claim_cell(self) -> Option<&'static WakeCell> {
+        let (source, hub) = (self.source?, self.hub?);
+        let find = || (0..).map_while(|nth| source.candidate(nth)).find(|cell| cell.claim(hub));
+        // Free cells may still be in the inbox: those whose last wake-up came too late for their process.
+        let cell = find().or_else(|| {
+            self.empty_inbox(hub);
+            find()
+        })?;
+        cell.fibre.set(None);
+        cell.newer.set(None);
+        cell.older.set(self.cells.get());
+        if let Some(older) = self.cells.replace(Some(cell)) {
+            older.newer.set(Some(cell));
+        }
+        Some(cell)
+    }
+
+    /// Makes those fibres ready that were woken from outside.
+    pub(crate) fn empty_inbox(self, hub: &HubCore) {
+        hub.drain(|cell| {
+            if let Some(fibre) = cell.fibre.get() {
+                self.ready(fibre);
+            }
+        });
+    }
+
+    /// The cell's fibre is gone: its wakers wake nobody from now on.
+    pub(crate) fn disown(self, cell: &'static WakeCell) {
+        let (newer, older) = (cell.newer.take(), cell.older.take());
+        match newer {
+            Some(newer) => newer.older.set(older),
+            None => self.cells.set(older),
+        }
+        if let Some(older) = older {
+            older.newer.set(newer);
+        }
+        cell.fibre.set(None);
+        cell.let_go();
+    }
+
+    /// The wake cells of this process's fibres.
+    pub(crate) fn cells(self) -> impl Iterator<Item = &'static WakeCell> {
+        core::iter::successors(self.cells.get(), |cell| cell.older.get())
+    }
+}

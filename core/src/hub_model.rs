@@ -1,0 +1,137 @@
+//! Models of the wake hub: every interleaving of wakers on other threads with the process's own steps.
+
+use std::boxed::Box;
+use std::vec::Vec;
+
+use core::task::Waker;
+
+use loom::thread;
+
+use crate::hub::{HubCore, Idle, WakeCell};
+
+struct NeverWaits;
+impl Idle for NeverWaits {
+    fn wait(&self) {}
+    fn wake(&self) {}
+}
+
+fn hub() -> (&'static HubCore, &'static WakeCell) {
+    let hub: &'static HubCore = Box::leak(Box::new(HubCore::new(&NeverWaits)));
+    let cell: &'static WakeCell = Box::leak(Box::new(WakeCell::new()));
+    assert!(cell.claim(hub));
+    (hub, cell)
+}
+
+fn waker(cell: &'static WakeCell) -> Waker {
+    // SAFETY: `clone_waker` pairs the cell with its own table.
+    unsafe { Waker::from_raw(cell.clone_waker()) }
+}
+
+/// What the process hears when it looks outside.
+fn heard(hub: &'static HubCore) -> usize {
+    let mut cells = Vec::new();
+    hub.drain(|cell| cells.push(cell as *const WakeCell));
+    cells.len()
+}
+
+#[test]
+fn a_wake_up_is_heard_or_still_to_be_heard() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let outside = waker(cell);
+        let thread = thread::spawn(move || outside.wake());
+        // The process looks, and decides whether its fibre may still be woken.
+        let early = heard(hub);
+        let may_still_come = cell.is_live();
+        thread.join().unwrap();
+        let late = heard(hub);
+        assert!(early + late >= 1, "a wake-up was lost");
+        assert!(late == 0 || may_still_come, "the fibre would have collapsed before its wake-up came");
+        assert!(!cell.is_live(), "all wakers are gone, and everything was heard");
+    });
+}
+
+#[test]
+fn the_loss_of_the_last_waker_is_heard() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let (one, two) = (waker(cell), waker(cell));
+        let thread = thread::spawn(move || drop(one));
+        drop(two);
+        let early = heard(hub);
+        let may_still_come = cell.is_live();
+        thread.join().unwrap();
+        // Whoever went last has told the process, unless it knows already.
+        assert!(early + heard(hub) >= 1 || !may_still_come);
+        assert!(!cell.is_live());
+    });
+}
+
+#[test]
+fn wakers_of_two_threads_post_a_cell_once() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let (one, two) = (waker(cell), waker(cell));
+        let threads = [
+            thread::spawn(move || one.wake_by_ref()),
+            thread::spawn(move || {
+                two.wake_by_ref();
+                drop(two.clone());
+            }),
+        ];
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(heard(hub), 1);
+        assert!(!cell.is_live());
+    });
+}
+
+#[test]
+fn a_cell_is_free_again_when_fibre_wakers_and_inbox_have_let_it_go() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let outside = waker(cell);
+        let thread = thread::spawn(move || outside.wake());
+        cell.let_go();
+        let _ = heard(hub);
+        thread.join().unwrap();
+        let _ = heard(hub);
+        assert!(cell.claim(hub), "the cell is lost");
+        assert_eq!(heard(hub), 0, "a wake-up for the last owner reached the next one");
+    });
+}
+
+#[test]
+fn a_late_wake_up_does_not_reach_the_next_owner() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let outside = waker(cell);
+        let thread = thread::spawn(move || outside.wake());
+        cell.let_go();
+        // The next process on this hub takes the cell as soon as it is free.
+        let taken = heard(hub) == 0 && cell.claim(hub);
+        thread.join().unwrap();
+        if taken {
+            assert_eq!(heard(hub), 0, "a wake-up for the last owner reached the next one");
+        }
+    });
+}
+
+#[test]
+fn two_cells_posted_at_once_are_both_heard() {
+    loom::model(|| {
+        let hub: &'static HubCore = Box::leak(Box::new(HubCore::new(&NeverWaits)));
+        let cells: [&'static WakeCell; 2] = [(); 2].map(|()| &*Box::leak(Box::new(WakeCell::new())));
+        let threads = cells.map(|cell| {
+            assert!(cell.claim(hub));
+            let outside = waker(cell);
+            thread::spawn(move || outside.wake())
+        });
+        let early = heard(hub);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(early + heard(hub) >= 2);
+    });
+}

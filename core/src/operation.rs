@@ -1,0 +1,141 @@
+//! Reads and writes on their way: the futures.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use crate::end::End;
+use crate::lock::{Lock, NoLock};
+use crate::node::State;
+
+/// A write on its way. Made by [`Writer::write`](crate::Writer::write) and [`Endpoint::write`](crate::Endpoint::write).
+///
+/// Dropping it before it was delivered drops the value. Once complete, it stays complete.
+#[must_use = "nothing is written until this is awaited"]
+pub struct Write<'a, 'p, T, L: Lock = NoLock> {
+    /// `None` once complete.
+    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+}
+
+impl<T, L: Lock> Write<'_, '_, T, L> {
+    /// Takes the write back: the value if it was not delivered, `None` if a reader has it.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, _r) = p.channel::<&str>().unwrap();
+    ///     assert_eq!(w.write("nobody reads this").cancel(), Some("nobody reads this"));
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(mut self) -> Option<T> {
+        self.end.take()?.take_undelivered()
+    }
+}
+
+impl<T, L: Lock> Future for Write<'_, '_, T, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let Some(end) = &mut this.end else { return Poll::Ready(()) };
+        let poll = end.poll_write(cx);
+        if poll.is_ready() {
+            this.end = None;
+        }
+        poll
+    }
+}
+
+impl<T, L: Lock> Drop for Write<'_, '_, T, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(end) = &mut self.end {
+            end.clear_write();
+        }
+    }
+}
+
+/// A read on its way. Made by [`Reader::read`](crate::Reader::read) and [`Endpoint::read`](crate::Endpoint::read).
+///
+/// Dropping it loses nothing: a value that was delivered comes from the endpoint's next read. It must not be polled
+/// again after it completed: it would wait for ever.
+#[must_use = "nothing is read until this is awaited"]
+pub struct Read<'a, 'p, T, L: Lock = NoLock> {
+    /// `None` once complete.
+    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+}
+
+impl<T, L: Lock> Future for Read<'_, '_, T, L> {
+    type Output = T;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        let Some(end) = &mut this.end else { return Poll::Pending };
+        let poll = end.poll_read(cx, State::Waiting);
+        if poll.is_ready() {
+            this.end = None;
+        }
+        poll
+    }
+}
+
+impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(end) = &mut self.end {
+            end.clear_read();
+        }
+    }
+}
+
+/// A read on its way, or the end of the stream. Made by [`Reader::read_or_end`](crate::Reader::read_or_end) and [`Endpoint::read_or_end`](crate::Endpoint::read_or_end).
+///
+/// Dropping it loses nothing, as with [`Read`]. Polled again after it completed, it says that the stream has ended.
+#[must_use = "nothing is read until this is awaited"]
+pub struct ReadOrEnd<'a, 'p, T, L: Lock = NoLock> {
+    /// `None` once complete.
+    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+}
+
+impl<T, L: Lock> Future for ReadOrEnd<'_, '_, T, L> {
+    type Output = Option<T>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.get_mut();
+        let Some(end) = &mut this.end else { return Poll::Ready(None) };
+        let has_ended = |end: &mut End<'_, T, L>| end.node().state.get() == State::Dead;
+        let poll = if has_ended(end) {
+            // The scheduler has said so while it waited.
+            Poll::Ready(None)
+        } else {
+            match end.poll_read(cx, State::WaitingOrEnd) {
+                Poll::Ready(value) => Poll::Ready(Some(value)),
+                Poll::Pending if has_ended(end) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        };
+        if let Poll::Ready(None) = poll {
+            // The next one finds out for itself: another endpoint may have come.
+            end.node().state.set(State::Idle);
+        }
+        if poll.is_ready() {
+            this.end = None;
+        }
+        poll
+    }
+}
+
+impl<T, L: Lock> Drop for ReadOrEnd<'_, '_, T, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(end) = &mut self.end {
+            end.clear_read();
+        }
+    }
+}

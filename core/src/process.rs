@@ -1,0 +1,369 @@
+//! A process: its queue, its channels, and the scope in which its fibres live.
+
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+use core::task::Waker;
+
+use fibra_allocators::{AllocRef, Layout};
+
+use crate::channels::Channels;
+use crate::fibre::{Fibre, FibreRef, marker};
+use crate::hub::{HubCore, StopHandle, WakeCell, WakeHub};
+use crate::node::Direction;
+use crate::outcome::{Fate, Report, Wait};
+use crate::scheduler::{Dissolver, Pump, Stopper};
+use crate::waker;
+
+/// A process: a set of fibres, the channels between them, and the allocator that all their memory comes from.
+///
+/// One is made by [`run`](crate::run) or [`Setup::run`](crate::Setup::run), which hand it to a closure by reference; it
+/// lives until `run` returns. `'p` is the process's own lifetime, which its channels' ends carry; `'env` is that of the
+/// things around it which its fibres may borrow; `A` is the handle to its allocator.
+///
+/// A process is used by one thread: it is neither `Send` nor `Sync`.
+///
+/// ```
+/// use fibra_core::{Outcome, SizeClasses, table, MemReq};
+/// use core::mem::MaybeUninit;
+///
+/// let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+/// let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+///
+/// let mut sum = 0;
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     let (mut w, mut r) = p.channel::<u64>().unwrap();
+///     p.spawn(async move {
+///         for i in 1..=10 {
+///             w.write(i).await;
+///         }
+///     })
+///     .unwrap();
+///     let sum = &mut sum;
+///     p.spawn(async move {
+///         loop {
+///             *sum += r.read().await;
+///         }
+///     })
+///     .unwrap();
+/// })?;
+///
+/// assert_eq!(sum, 55);
+/// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[repr(C)]
+pub struct Process<'p, 'env: 'p, A> {
+    pub(crate) core: ProcessCore,
+    pub(crate) allocator: A,
+    /// Invariant in both, as with scoped threads: no end may pass for one of a longer- or shorter-lived process.
+    scope: PhantomData<(Cell<&'p ()>, Cell<&'env ()>)>,
+}
+
+/// The part of a process that does not depend on the type of its allocator.
+///
+/// What each poll uses comes first, in one cache line.
+#[cfg_attr(target_pointer_width = "64", repr(C, align(64)))]
+#[cfg_attr(not(target_pointer_width = "64"), repr(C))]
+pub(crate) struct ProcessCore {
+    /// The one waker of this process, which every poll of its fibres is given. Its address tells a channel whether a
+    /// poll is this process's own. Written once, before anything else sees the process.
+    waker: UnsafeCell<MaybeUninit<Waker>>,
+    /// The run queue, first in, first out.
+    pub head: Cell<Option<FibreRef>>,
+    pub tail: Cell<Option<FibreRef>>,
+    /// The fibre that is being polled.
+    pub current: Cell<Option<FibreRef>>,
+    pub finished: Cell<usize>,
+    pub closing: Cell<bool>,
+    pub channels: Channels,
+    this: Cell<*const ProcessCore>,
+    ops: &'static Ops,
+
+    pub collapsed: Cell<usize>,
+    pub deadlocked: Cell<usize>,
+    pub stopped: Cell<usize>,
+    pub panicked: Cell<usize>,
+
+    pub dissolver: Fibre,
+    pub pump: Fibre,
+    pub stopper: Fibre,
+
+    /// The fibre whose future is being dropped at the end of the process.
+    pub dying: Cell<Option<FibreRef>>,
+    /// The fibres that were parked when the process ended.
+    pub frozen: Cell<Option<FibreRef>>,
+    /// Which of them is to be destroyed next.
+    pub destroy_next: Cell<Option<FibreRef>>,
+    /// The fibres that were ready when the process was stopped.
+    pub cut_off: Cell<Option<FibreRef>>,
+    pub is_stopped: Cell<bool>,
+    /// The dead wait that a fibre met last, for the report of its collapse.
+    pub dead_wait: Cell<Option<(FibreRef, &'static str, Direction)>>,
+    pub report: Cell<Option<NonNull<dyn FnMut(&Report)>>>,
+    /// The fibre that panicked last, and whether it is essential, until that is told.
+    pub panicked_last: Cell<Option<(&'static str, bool)>>,
+    /// The first essential fibre that was lost.
+    pub lost: Cell<Option<Report>>,
+    pub dump: Cell<bool>,
+
+    pub hub: Option<&'static HubCore>,
+    pub source: Option<&'static dyn WakeHub>,
+    /// The wake cells of this process's fibres.
+    pub cells: Cell<Option<&'static WakeCell>>,
+    pub generation: usize,
+}
+
+/// A pointer to a process's core that may reach the whole process.
+///
+/// Invariant: the process is alive. Everything that stores one (a channel, the process's waker) is unreachable before
+/// the process ends: the ends of its channels carry its lifetime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessRef(NonNull<ProcessCore>);
+
+impl Deref for ProcessRef {
+    type Target = ProcessCore;
+
+    #[inline(always)]
+    fn deref(&self) -> &ProcessCore {
+        // SAFETY: the type's invariant; the core is only changed through cells.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl ProcessRef {
+    /// # Safety
+    /// `core` is the core of a live `Process` and may reach all of it.
+    #[inline(always)]
+    pub unsafe fn new(core: *const ProcessCore) -> Self {
+        // SAFETY: a live process has an address.
+        ProcessRef(unsafe { NonNull::new_unchecked(core.cast_mut()) })
+    }
+
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const ProcessCore {
+        self.0.as_ptr()
+    }
+
+    /// Takes a block from the process's allocator.
+    pub fn allocate(self, layout: Layout) -> Option<NonNull<u8>> {
+        (self.ops.allocate)(self, layout)
+    }
+
+    /// # Safety
+    /// `block` came from [`allocate`](Self::allocate) of this process with this layout, and nothing uses it any more.
+    pub unsafe fn deallocate(self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: passed on to the caller.
+        unsafe { (self.ops.deallocate)(self, block, layout) }
+    }
+}
+
+/// How the untyped parts reach the allocator.
+struct Ops {
+    allocate: fn(ProcessRef, Layout) -> Option<NonNull<u8>>,
+    deallocate: unsafe fn(ProcessRef, NonNull<u8>, Layout),
+}
+
+impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+    const OPS: &'static Ops = &Ops {
+        allocate: |process, layout| Self::of(process).allocator.allocate(layout).ok().map(NonNull::cast),
+        deallocate: Self::deallocate,
+    };
+
+    unsafe fn deallocate(process: ProcessRef, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's contract is that of the allocator.
+        unsafe { Self::of(process).allocator.deallocate(block, layout) }
+    }
+
+    /// The process around a core that carries this type's [`Ops`].
+    fn of<'a>(process: ProcessRef) -> &'a Self {
+        // SAFETY: the table is only ever put into a `Process<A>`, of which `core` is the first field; it is alive.
+        unsafe { &*process.as_ptr().cast::<Self>() }
+    }
+
+    pub(crate) fn new(
+        allocator: A,
+        hub: Option<&'static HubCore>,
+        source: Option<&'static dyn WakeHub>,
+        generation: usize,
+    ) -> Self {
+        Process {
+            core: ProcessCore {
+                waker: UnsafeCell::new(MaybeUninit::uninit()),
+                head: Cell::new(None),
+                tail: Cell::new(None),
+                current: Cell::new(None),
+                finished: Cell::new(0),
+                closing: Cell::new(false),
+                channels: Channels::new(),
+                this: Cell::new(ptr::null()),
+                ops: Self::OPS,
+                collapsed: Cell::new(0),
+                deadlocked: Cell::new(0),
+                stopped: Cell::new(0),
+                panicked: Cell::new(0),
+                dissolver: marker::<Dissolver>(),
+                pump: marker::<Pump>(),
+                stopper: marker::<Stopper>(),
+                dying: Cell::new(None),
+                frozen: Cell::new(None),
+                destroy_next: Cell::new(None),
+                cut_off: Cell::new(None),
+                is_stopped: Cell::new(false),
+                dead_wait: Cell::new(None),
+                report: Cell::new(None),
+                panicked_last: Cell::new(None),
+                lost: Cell::new(None),
+                dump: Cell::new(false),
+                hub,
+                source,
+                cells: Cell::new(None),
+                generation,
+            },
+            allocator,
+            scope: PhantomData,
+        }
+    }
+
+    /// Ties the process to the address it will keep. Called once, before anything else.
+    pub(crate) fn settle_down(&self) -> ProcessRef {
+        let this = ptr::from_ref(self).cast::<ProcessCore>();
+        self.core.this.set(this);
+        // SAFETY: the process stays where it is for the rest of its life (`Setup::run` owns it and only lends it out),
+        // and nobody else has seen the waker's place yet.
+        unsafe { (*self.core.waker.get()).write(waker::of_process(this)) };
+        if self.core.hub.is_some() {
+            let process = self.core.this();
+            process.enqueue_marker(&process.pump);
+        }
+        self.core.this()
+    }
+
+    /// The allocator that the process was given.
+    pub fn allocator(&self) -> &A {
+        &self.allocator
+    }
+
+    /// Ends the process as soon as the running fibre parks: every other fibre is destroyed, ready or not, and counted as
+    /// [`stopped`](crate::Outcome::stopped).
+    ///
+    /// Called in the closure of [`run`](crate::run), it ends the process before any fibre ran.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     p.spawn(async move {
+    ///         loop {
+    ///             fibra_core::yield_now().await
+    ///         }
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move { p.stop() }).unwrap();
+    /// })?;
+    /// assert_eq!((outcome.finished, outcome.stopped), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stop(&self) {
+        let process = self.core.this();
+        if !process.closing.get() {
+            process.request_stop();
+        }
+    }
+
+    /// A handle that stops this process from anywhere: another thread, an interrupt. `None` in a process without a wake
+    /// hub, which nothing outside can reach.
+    ///
+    /// The handle does not keep the process alive, and does nothing once the process has ended.
+    pub fn stop_handle(&self) -> Option<StopHandle> {
+        self.core.hub.map(|hub| StopHandle::new(hub, self.core.generation))
+    }
+
+    /// Shows what each parked fibre waits for, one [`Wait`] at a time: a fibre that waits for several things comes
+    /// several times, one that only a waker can wake comes without a channel. Ready fibres are not shown.
+    ///
+    /// Nothing is allocated. `visit` may use the process; a `dump` within a `dump` shows nothing.
+    ///
+    /// Complexity: one step per channel and, for a channel with k fibres waiting, k² / 2 steps.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut seen = String::new();
+    /// let out = &mut seen;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (w, mut r) = p.channel_named::<u8>("letters").unwrap();
+    ///     p.fibre().name("reader").spawn(async move { drop(r.read().await) }).unwrap();
+    ///     p.spawn(async move {
+    ///         p.dump(|wait| *out = wait.to_string());
+    ///         drop(w);
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(seen, "fibre `reader` waits to read from channel `letters`");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dump(&self, visit: impl FnMut(&Wait)) {
+        self.core.this().dump(visit);
+    }
+}
+
+impl ProcessCore {
+    #[inline(always)]
+    pub fn this(&self) -> ProcessRef {
+        // SAFETY: `settle_down` stored the address of the whole process before anything else could call this.
+        unsafe { ProcessRef::new(self.this.get()) }
+    }
+
+    /// The waker of this process.
+    #[inline(always)]
+    pub fn waker(&self) -> &Waker {
+        // SAFETY: written by `settle_down`, and never again.
+        unsafe { (*self.waker.get()).assume_init_ref() }
+    }
+
+    /// Whether `waker` is this very process's: then the poll is one of its running fibre.
+    #[inline(always)]
+    pub fn owns(&self, waker: &Waker) -> bool {
+        ptr::eq(waker, self.waker.get().cast())
+    }
+
+    /// A fibre was lost: remembers an essential one, tells the visitor.
+    pub fn tell(&self, report: Report, essential: bool) {
+        /// Puts the visitor back, even if it panics.
+        struct PutBack<'a>(&'a ProcessCore, NonNull<dyn FnMut(&Report)>);
+        impl Drop for PutBack<'_> {
+            fn drop(&mut self) {
+                self.0.report.set(Some(self.1));
+            }
+        }
+
+        if essential && self.lost.get().is_none() {
+            self.lost.set(Some(report));
+        }
+        if let Some(visit) = self.report.take() {
+            let mut visit = PutBack(self, visit);
+            // SAFETY: `Setup::run` put a closure there that outlives the process, and it was taken out, so that this is
+            // the only reference to it.
+            unsafe { visit.1.as_mut()(&report) };
+        }
+    }
+
+    /// Counts a fibre that panicked, in its poll or in its destructor.
+    #[cold]
+    pub fn note_panic(&self, name: &'static str, essential: bool) {
+        self.panicked.set(self.panicked.get() + 1);
+        self.panicked_last.set(Some((name, essential)));
+    }
+
+    /// Tells of the fibre that panicked last, if that was not done yet.
+    pub fn tell_panicked(&self) {
+        if let Some((name, essential)) = self.panicked_last.take() {
+            self.tell(Report { fate: Fate::Panicked, wait: Wait::new(name, None), held_by: None }, essential);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Running a process.
+
+use core::mem;
+use core::ptr::NonNull;
+
+use fibra_allocators::AllocRef;
+
+use crate::hub::{HubCore, WakeHub};
+use crate::outcome::{Cause, Failure, Outcome, Report, Wait};
+use crate::process::{Process, ProcessRef};
+
+/// Runs a process in the memory of `allocator`: calls `setup`, then runs the fibres that it spawned, and those that they
+/// spawn, until none is left that could ever run again.
+///
+/// Gives what `setup` returned, and what became of the fibres. When this returns, every fibre has been destroyed, and
+/// all memory is back in the allocator (but for what was forgotten with [`mem::forget`]).
+///
+/// The process is closed: nothing outside it can wake a fibre. For one that awaits other things than channels, give it a
+/// wake hub: [`Setup::hub`].
+///
+/// # Errors
+/// [`Failure`] if an essential fibre collapsed or deadlocked.
+///
+/// # Panics
+/// If `setup` or a fibre panics. All fibres are destroyed first, while unwinding. (With a platform that catches panics,
+/// such as `fibra-std`, they are destroyed in order, and the panic then goes on.)
+///
+/// # Blocking
+/// Until the process has ended.
+///
+/// For an example see the [crate's documentation](crate).
+pub fn run<'env, A: AllocRef, R>(
+    allocator: A,
+    setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
+) -> Result<(R, Outcome), Failure<R>> {
+    Setup::new(allocator).run(setup)
+}
+
+/// A process before it runs: its allocator, and how it deals with the world.
+///
+/// ```
+/// # use fibra_core::{MemReq, Setup, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let mut lost = Vec::new();
+/// let (_, outcome) = Setup::new(&pool).report(&mut |report| lost.push(report.to_string())).run(|p| {
+///     let (wa, mut ra) = p.channel_named::<u8>("a").unwrap();
+///     let (wb, mut rb) = p.channel_named::<u8>("b").unwrap();
+///     p.fibre().name("one").spawn(async move { drop((ra.read().await, wb)) }).unwrap();
+///     p.fibre().name("two").spawn(async move { drop((rb.read().await, wa)) }).unwrap();
+/// })?;
+/// assert_eq!(outcome.deadlocked, 2);
+/// assert_eq!(
+///     lost,
+///     [
+///         "fibre `one` deadlocked while reading from channel `a`: the other end was held by fibre `two`",
+///         "fibre `two` deadlocked while reading from channel `b`: the other end was held by fibre `one`",
+///     ]
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing runs until `run` is called"]
+pub struct Setup<'s, A> {
+    allocator: A,
+    hub: Option<&'static dyn WakeHub>,
+    report: Option<&'s mut dyn FnMut(&Report)>,
+    catch: Option<&'s mut Catch<'s>>,
+    isolate: bool,
+}
+
+/// The platform's way of catching panics: calls the function it is given, and says whether it panicked.
+pub type Catch<'s> = dyn FnMut(&mut dyn FnMut()) -> bool + 's;
+
+impl<'s, A: AllocRef> Setup<'s, A> {
+    /// A closed process in the memory of `allocator`.
+    pub fn new(allocator: A) -> Self {
+        Setup { allocator, hub: None, report: None, catch: None, isolate: false }
+    }
+
+    /// Opens the process: its fibres may be woken from outside, through `hub`, which serves one process at a time.
+    ///
+    /// Fibres that await anything else than this process's channels are spawned with
+    /// [`waker`](crate::FibreOptions::waker). The process lives as long as such a fibre's waker does.
+    pub fn hub(mut self, hub: &'static dyn WakeHub) -> Self {
+        self.hub = Some(hub);
+        self
+    }
+
+    /// Calls `visit` for each fibre that collapses, when it does, and for each wait of a fibre that is deadlocked at the
+    /// end. Nothing is allocated for it.
+    pub fn report(mut self, visit: &'s mut dyn FnMut(&Report)) -> Self {
+        self.report = Some(visit);
+        self
+    }
+
+    /// Uses the platform's way of catching panics. Then a fibre's panic stops the process in order, and
+    /// [`run`](Self::run) returns [`Cause::Panicked`]; the platform goes on with what it caught.
+    pub fn catch(mut self, catch: &'s mut Catch<'s>) -> Self {
+        self.catch = Some(catch);
+        self
+    }
+
+    /// A fibre's panic ends that fibre only; it is counted. Only with [`catch`](Self::catch).
+    pub fn isolate_panics(mut self) -> Self {
+        self.isolate = true;
+        self
+    }
+
+    /// Runs the process: see [`run`].
+    ///
+    /// # Errors
+    /// [`Failure`] if an essential fibre was lost, if a panic was [caught](Self::catch) and is not isolated, or if the
+    /// wake hub serves another process.
+    ///
+    /// # Panics
+    /// If `setup`, a fibre or a destructor panics and the platform does not catch it.
+    pub fn run<'env, R>(
+        self,
+        setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
+    ) -> Result<(R, Outcome), Failure<R>> {
+        let Setup { allocator, hub, mut report, mut catch, isolate } = self;
+        // Asked for once: a hub might give another one the next time.
+        let core = hub.map(|hub| hub.core());
+        let generation = match core.map(HubCore::take) {
+            Some(None) => {
+                return Err(Failure { cause: Cause::HubTaken, value: None, outcome: Outcome::default() });
+            }
+            Some(Some(generation)) => generation,
+            None => 0,
+        };
+        let process = Process::new(allocator, core, hub, generation);
+        let core = process.settle_down();
+        if let Some(visit) = &mut report {
+            let visit = NonNull::from(&mut **visit);
+            // SAFETY: only the lifetime changes; `report` is not used until the process is gone, which `end` makes sure
+            // of before this function returns.
+            let visit =
+                unsafe { mem::transmute::<NonNull<dyn FnMut(&Report) + '_>, NonNull<dyn FnMut(&Report)>>(visit) };
+            core.report.set(Some(visit));
+        }
+        let end = End(core);
+
+        let mut value = None;
+        let mut setup = Some(setup);
+        let mut first = || value = setup.take().map(|setup| setup(&process));
+        let mut panicked = false;
+        match &mut catch {
+            None => {
+                first();
+                core.run_until_idle();
+                drop(end);
+            }
+            Some(catch) => {
+                if catch(&mut first) {
+                    panicked = true;
+                    core.is_stopped.set(true);
+                }
+                // Each time round, what panicked has been dealt with as far as it had come.
+                while catch(&mut || {
+                    core.destroy_panicked();
+                    core.tell_panicked();
+                    if !core.is_stopped.get() {
+                        core.run_until_idle();
+                    }
+                }) {
+                    panicked |= !isolate;
+                    core.is_stopped.set(core.is_stopped.get() || panicked);
+                }
+                while catch(&mut || {
+                    core.close();
+                    core.tell_panicked();
+                }) {
+                    panicked |= !isolate;
+                }
+                drop(end);
+            }
+        }
+
+        let outcome = Outcome {
+            finished: core.finished.get(),
+            collapsed: core.collapsed.get(),
+            deadlocked: core.deadlocked.get(),
+            stopped: core.stopped.get(),
+            panicked: core.panicked.get(),
+        };
+        let cause = match core.lost.get() {
+            _ if panicked => Cause::Panicked,
+            Some(report) => Cause::Lost(report),
+            None => match value {
+                Some(value) => return Ok((value, outcome)),
+                // A `catch` that did not call what it was given.
+                None => Cause::Panicked,
+            },
+        };
+        Err(Failure { cause, value, outcome })
+    }
+}
+
+/// Ends the process however its run ends.
+struct End(ProcessRef);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        /// Goes on, while unwinding, after a panic in a destructor; another panic then aborts.
+        struct GoOn(ProcessRef);
+        impl Drop for GoOn {
+            fn drop(&mut self) {
+                // What panicked may have been the visitor.
+                self.0.report.set(None);
+                self.0.close();
+                if let Some(hub) = self.0.hub {
+                    hub.give_back();
+                }
+            }
+        }
+        let process = self.0;
+        if process.current.get().is_some() || !process.is_queue_empty() {
+            // Unwinding: the process did not come to its end by itself.
+            process.is_stopped.set(true);
+        }
+        let go_on = GoOn(process);
+        process.destroy_panicked();
+        process.close();
+        drop(go_on);
+    }
+}
+
+impl ProcessRef {
+    /// Runs fibres until none is ready and nothing outside can make one ready, or until the process is stopped.
+    fn run_until_idle(self) {
+        loop {
+            if self.hub.is_some() {
+                self.enqueue_marker(&self.pump);
+            }
+            self.run_ready();
+            if self.is_stopped.get() || !self.sweep_two_way() {
+                return;
+            }
+        }
+    }
+
+    /// Destroys the fibre whose poll panicked, if one did.
+    fn destroy_panicked(self) {
+        if let Some(fibre) = self.current.take()
+            && !self.is_marker(fibre)
+        {
+            let (name, essential) = (fibre.name(), fibre.is_essential());
+            // SAFETY: its poll has unwound, and `current` is only set to fibres whose future is there.
+            unsafe { fibre.destroy(self) };
+            // The destructor did not panic, too, which would have been counted.
+            self.note_panic(name, essential);
+        }
+    }
+
+    /// Shows what each parked fibre waits for.
+    pub(crate) fn dump(self, mut visit: impl FnMut(&Wait)) {
+        struct Done(ProcessRef);
+        impl Drop for Done {
+            fn drop(&mut self) {
+                self.0.dump.set(false);
+            }
+        }
+        if self.dump.replace(true) {
+            return;
+        }
+        let _done = Done(self);
+        self.channels.for_each_wait(|fibre, channel, direction| {
+            if self.current.get() != Some(fibre) {
+                visit(&Wait::new(fibre.name(), Some((channel, direction))));
+            }
+        });
+        let mut nth = 0;
+        // Each step starts anew, because `visit` may have changed the list.
+        while let Some(cell) = self.cells().nth(nth) {
+            nth += 1;
+            if let Some(fibre) = cell.fibre.get()
+                && fibre.status.get() == 0
+                && self.current.get() != Some(fibre)
+            {
+                visit(&Wait::new(fibre.name(), None));
+            }
+        }
+    }
+}

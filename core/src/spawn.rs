@@ -1,0 +1,518 @@
+//! Spawning fibres, and making channels: the service requests that allocate.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::task::{Context, Poll};
+
+use fibra_allocators::{AllocError, AllocRef, Layout};
+
+use crate::endpoint::{self, Endpoint, Reader, Writer};
+use crate::fibre::{Extra, FibreRef, IsExtra, Task};
+use crate::hub::WakeCell;
+use crate::process::Process;
+
+/// Why a fibre could not be spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SpawnErrorKind {
+    /// The process's allocator has no block for the fibre; [`fibre_layout`](crate::fibre_layout) says which it takes.
+    OutOfMemory,
+    /// The process is ending: its fibres are being destroyed.
+    Closing,
+    /// The fibre asked for a wake cell, and the process has no wake hub, or the hub has no cell left.
+    NoWakeCell,
+    /// The reservation is used up.
+    ReservationUsedUp,
+}
+
+impl fmt::Display for SpawnErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfMemory => "the process's allocator has no block for the fibre",
+            Self::Closing => "the process is ending",
+            Self::NoWakeCell => {
+                "the fibre needs a wake cell, and the process's wake hub has none left (or there is no hub)"
+            }
+            Self::ReservationUsedUp => "the reservation is used up",
+        })
+    }
+}
+
+/// A fibre could not be spawned. The future is not lost: it is in here.
+pub struct SpawnError<F> {
+    /// Why.
+    pub kind: SpawnErrorKind,
+    /// The future that was to be run.
+    pub future: F,
+}
+
+impl<F> fmt::Debug for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpawnError").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fibre was not spawned: {}", self.kind)
+    }
+}
+
+impl<F> core::error::Error for SpawnError<F> {}
+
+impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+    /// Spawns a fibre: it goes to the tail of the run queue, and the caller runs on.
+    ///
+    /// Inside a fibre and in the closure of [`run`](crate::run) alike. The fibre may borrow what outlives the process.
+    ///
+    /// Takes one block of [`fibre_layout::<F>()`](crate::fibre_layout), and constant time besides moving the future.
+    ///
+    /// # Errors
+    /// [`SpawnError`], with the future in it, if the allocator has no block or the process is ending.
+    #[inline]
+    pub fn spawn<F: Future<Output = ()> + 'p>(&'p self, future: F) -> Result<(), SpawnError<F>> {
+        match self.block_for(Task::<F, ()>::LAYOUT) {
+            Ok(block) => {
+                // SAFETY: the block has that layout, and comes from this process's allocator. `F: 'p` and all fibres are
+                // destroyed before `'p` ends.
+                self.core.enqueue(unsafe { Task::write::<A>(block, (), || future) });
+                Ok(())
+            }
+            Err(kind) => Err(SpawnError { kind, future }),
+        }
+    }
+
+    /// Spawns a fibre whose future `make` builds in the fibre's own block: for futures too large for the stack.
+    ///
+    /// (In an unoptimised build the compiler may still move it through the stack.)
+    ///
+    /// # Errors
+    /// If the allocator has no block or the process is ending: then `make` is given back, and was not called.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = vec![core::mem::MaybeUninit::uninit(); 256 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 70_000, n_blocks: 2 }]), &mut memory)?;
+    /// async fn large() {
+    ///     let buffer = [0u8; 65_536];
+    ///     fibra_core::yield_now().await;
+    ///     core::hint::black_box(&buffer);
+    /// }
+    /// let (_, outcome) = fibra_core::run(&pool, |p| p.spawn_with(large).is_ok())?;
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn spawn_with<F, M>(&'p self, make: M) -> Result<(), SpawnError<M>>
+    where
+        F: Future<Output = ()> + 'p,
+        M: FnOnce() -> F,
+    {
+        match self.block_for(Task::<F, ()>::LAYOUT) {
+            Ok(block) => {
+                // SAFETY: as in `spawn`.
+                unsafe { self.start(block, (), make, false) };
+                Ok(())
+            }
+            Err(kind) => Err(SpawnError { kind, future: make }),
+        }
+    }
+
+    /// Spawns a fibre that runs next, before the running one goes on: the child goes to the head of the run queue, and
+    /// the parent, as soon as it awaits this, to its tail.
+    ///
+    /// # Blocking
+    /// Suspends the running fibre for one round of the ready fibres.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn), at once.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let order = std::cell::RefCell::new(Vec::new());
+    /// fibra_core::run(&pool, |p| {
+    ///     let order = &order;
+    ///     p.spawn(async move {
+    ///         p.spawn_next(async { order.borrow_mut().push("child") }).await.unwrap();
+    ///         order.borrow_mut().push("parent");
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async { order.borrow_mut().push("bystander") }).unwrap();
+    /// })?;
+    /// assert_eq!(order.into_inner(), ["child", "bystander", "parent"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn_next<F: Future<Output = ()> + 'p>(&'p self, future: F) -> SpawnNext<'p, 'env, F, A> {
+        SpawnNext { process: self, options: None, future: Some(future) }
+    }
+
+    /// Options for a fibre: a name, essential, with a waker.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let failure = fibra_core::run(&pool, |p| {
+    ///     let (_, mut r) = p.channel_named::<u8>("orders").unwrap();
+    ///     p.fibre().name("cook").essential().spawn(async move { drop(r.read().await) }).unwrap();
+    /// })
+    /// .unwrap_err();
+    /// assert_eq!(
+    ///     failure.to_string(),
+    ///     "an essential fibre was lost: \
+    ///      fibre `cook` collapsed while reading from channel `orders`: no other end was left"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fibre(&'p self) -> FibreOptions<'p, 'env, A> {
+        FibreOptions { process: self, name: None, essential: false, waker: false }
+    }
+
+    /// Sets `n` blocks aside for fibres of one type, so that spawning them later cannot run out of memory.
+    ///
+    /// The type is the one that is then spawned from the reservation.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the allocator has not as many blocks; then none is taken.
+    ///
+    /// ```
+    /// # use fibra_core::{SizeClasses, table, MemReq};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// async fn worker(_n: u32) {}
+    ///
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let mut workers = p.reserve(3).unwrap();
+    ///     for n in 0..3 {
+    ///         workers.spawn(worker(n)).unwrap(); // cannot fail for want of memory
+    ///     }
+    /// })?;
+    /// assert_eq!(outcome.finished, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reserve<F: Future<Output = ()> + 'p>(&'p self, n: usize) -> Result<Reservation<'p, 'env, F, A>, AllocError> {
+        let mut reservation = Reservation { process: self, free: None, left: 0, fibres: PhantomData };
+        for _ in 0..n {
+            reservation.add(self.allocator.allocate(Task::<F, ()>::LAYOUT)?.cast());
+        }
+        Ok(reservation)
+    }
+
+    /// Makes a channel, and gives its two ends.
+    ///
+    /// Takes one block of [`channel_layout::<T>()`](crate::channel_layout), and constant time. For a picture of the whole
+    /// see the [crate's example](crate).
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no such block.
+    pub fn channel<T>(&'p self) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
+        endpoint::channel(self.core.this(), ())
+    }
+
+    /// Makes a channel with a name, for reports and dumps. The name takes two words more.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block for it.
+    pub fn channel_named<T>(&'p self, name: &'static str) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
+        endpoint::channel(self.core.this(), name)
+    }
+
+    /// Makes a two-way channel, and gives its first two endpoints. For an example see [`Endpoint::write`].
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block of [`two_way_layout::<T>()`](crate::two_way_layout).
+    pub fn two_way<T>(&'p self) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
+        endpoint::two_way(self.core.this(), ())
+    }
+
+    /// Makes a two-way channel with a name.
+    ///
+    /// # Errors
+    /// [`AllocError`] if the process's allocator has no block for it.
+    pub fn two_way_named<T>(&'p self, name: &'static str) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
+        endpoint::two_way(self.core.this(), name)
+    }
+
+    #[inline(always)]
+    fn block_for(&self, layout: Layout) -> Result<NonNull<u8>, SpawnErrorKind> {
+        if self.core.closing.get() {
+            return Err(SpawnErrorKind::Closing);
+        }
+        self.allocator.allocate(layout).map(NonNull::cast).map_err(|_| SpawnErrorKind::OutOfMemory)
+    }
+
+    /// Builds a fibre in its block and queues it; gives the block back if `make` panics.
+    ///
+    /// # Safety
+    /// `block` came from this process's allocator with the layout of `Task<F, X>`.
+    #[inline(always)]
+    unsafe fn start<F, X>(&'p self, block: NonNull<u8>, extra: X, make: impl FnOnce() -> F, first: bool) -> FibreRef
+    where
+        F: Future<Output = ()> + 'p,
+        X: IsExtra,
+    {
+        struct GiveBack<'a, A: AllocRef>(&'a A, NonNull<u8>, Layout);
+        impl<A: AllocRef> Drop for GiveBack<'_, A> {
+            fn drop(&mut self) {
+                // SAFETY: taken with this layout; the fibre was not built, and nobody knows the block.
+                unsafe { self.0.deallocate(self.1, self.2) }
+            }
+        }
+        let give_back = GiveBack(&self.allocator, block, Task::<F, X>::LAYOUT);
+        // SAFETY: the caller's promise. `F: 'p`, and all fibres are destroyed before `'p` ends.
+        let fibre = unsafe { Task::write::<A>(block, extra, make) };
+        core::mem::forget(give_back);
+        if first {
+            self.core.enqueue_first(fibre)
+        } else {
+            self.core.enqueue(fibre)
+        }
+        fibre
+    }
+}
+
+/// Options for one fibre. Made by [`Process::fibre`].
+#[must_use = "nothing is spawned until `spawn` is called"]
+pub struct FibreOptions<'p, 'env, A> {
+    process: &'p Process<'p, 'env, A>,
+    name: Option<&'static str>,
+    essential: bool,
+    waker: bool,
+}
+
+impl<A> Clone for FibreOptions<'_, '_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for FibreOptions<'_, '_, A> {}
+
+impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
+    /// A name for reports and dumps. By default a fibre is called like the type of its future.
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// The fibre must not be lost: if it collapses or deadlocks, `run` returns an error that names it.
+    pub fn essential(mut self) -> Self {
+        self.essential = true;
+        self
+    }
+
+    /// The fibre awaits something that is woken from outside the process's channels: a future of the ecosystem, a
+    /// device. Reserves a cell of the process's wake hub, so that cloning the fibre's waker cannot fail.
+    ///
+    /// Such a fibre is kept as long as a clone of its waker exists, even inside itself.
+    pub fn waker(mut self) -> Self {
+        self.waker = true;
+        self
+    }
+
+    /// Spawns the fibre, as [`Process::spawn`] does.
+    ///
+    /// Takes one block of [`fibre_layout_with_options::<F>()`](crate::fibre_layout_with_options).
+    ///
+    /// # Errors
+    /// As [`Process::spawn`], and if there is no wake cell for a fibre that asks for one.
+    pub fn spawn<F: Future<Output = ()> + 'p>(self, future: F) -> Result<(), SpawnError<F>> {
+        self.start(future, |future| future, false)
+    }
+
+    /// Spawns a fibre whose future is built in place, as [`Process::spawn_with`] does.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn); then `make` was not called.
+    pub fn spawn_with<F, M>(self, make: M) -> Result<(), SpawnError<M>>
+    where
+        F: Future<Output = ()> + 'p,
+        M: FnOnce() -> F,
+    {
+        self.start(make, |make| make(), false)
+    }
+
+    /// Spawns a fibre that runs next, as [`Process::spawn_next`] does.
+    pub fn spawn_next<F: Future<Output = ()> + 'p>(self, future: F) -> SpawnNext<'p, 'env, F, A> {
+        SpawnNext { process: self.process, options: Some(self), future: Some(future) }
+    }
+
+    fn start<F, M>(self, from: M, make: impl FnOnce(M) -> F, first: bool) -> Result<(), SpawnError<M>>
+    where
+        F: Future<Output = ()> + 'p,
+    {
+        struct Disown<'p, 'env, 'a, A>(&'a Process<'p, 'env, A>, Option<&'static WakeCell>);
+        impl<A> Drop for Disown<'_, '_, '_, A> {
+            fn drop(&mut self) {
+                if let Some(cell) = self.1 {
+                    self.0.core.this().disown(cell);
+                }
+            }
+        }
+
+        let process = self.process;
+        let cell = if self.waker { process.core.this().claim_cell() } else { None };
+        if self.waker && cell.is_none() {
+            return Err(SpawnError { kind: SpawnErrorKind::NoWakeCell, future: from });
+        }
+        let disown = Disown(process, cell);
+        let block = match process.block_for(Task::<F, Extra>::LAYOUT) {
+            Ok(block) => block,
+            Err(kind) => return Err(SpawnError { kind, future: from }),
+        };
+        let extra = Extra { name: self.name, essential: self.essential, cell };
+        // SAFETY: the block has that layout, and comes from this process's allocator.
+        let fibre = unsafe { process.start(block, extra, || make(from), first) };
+        core::mem::forget(disown);
+        if let Some(cell) = cell {
+            cell.fibre.set(Some(fibre));
+        }
+        Ok(())
+    }
+}
+
+/// Spawns a fibre and lets it run before the one that awaits this. Made by [`Process::spawn_next`].
+#[must_use = "nothing is spawned until this is awaited"]
+pub struct SpawnNext<'p, 'env, F, A> {
+    process: &'p Process<'p, 'env, A>,
+    options: Option<FibreOptions<'p, 'env, A>>,
+    future: Option<F>,
+}
+
+/// The future in here is moved out before it is first polled, so nothing is pinned.
+impl<F, A> Unpin for SpawnNext<'_, '_, F, A> {}
+
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Future for SpawnNext<'p, '_, F, A> {
+    type Output = Result<(), SpawnError<F>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(future) = this.future.take() else { return Poll::Ready(Ok(())) };
+        let process = this.process;
+        let spawned = match this.options {
+            Some(options) => options.start(future, |future| future, true),
+            None => match process.block_for(Task::<F, ()>::LAYOUT) {
+                Ok(block) => {
+                    // SAFETY: the block has that layout, and comes from this process's allocator.
+                    unsafe { process.start(block, (), || future, true) };
+                    Ok(())
+                }
+                Err(kind) => Err(SpawnError { kind, future }),
+            },
+        };
+        match spawned {
+            Ok(()) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Blocks set aside for fibres of one type. Made by [`Process::reserve`]; what is left goes back when it is dropped.
+pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef> {
+    process: &'p Process<'p, 'env, A>,
+    /// The blocks that are left, each with the address of the next one in its first word.
+    free: Option<NonNull<u8>>,
+    left: usize,
+    fibres: PhantomData<fn(F)>,
+}
+
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Reservation<'p, '_, F, A> {
+    /// How many fibres may still be spawned from it.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Spawns a fibre in one of the blocks.
+    ///
+    /// # Errors
+    /// If all blocks are used, or the process is ending. Never for want of memory.
+    pub fn spawn(&mut self, future: F) -> Result<(), SpawnError<F>> {
+        if self.process.core.closing.get() {
+            return Err(SpawnError { kind: SpawnErrorKind::Closing, future });
+        }
+        let Some(block) = self.take() else {
+            return Err(SpawnError { kind: SpawnErrorKind::ReservationUsedUp, future });
+        };
+        // SAFETY: the block was taken from this process's allocator, with this layout.
+        unsafe { self.process.start(block, (), || future, false) };
+        Ok(())
+    }
+
+    fn add(&mut self, block: NonNull<u8>) {
+        // SAFETY: a fibre's block begins with a header, so it has room for a link, which is aligned there.
+        unsafe { block.cast().write(self.free) };
+        self.free = Some(block);
+        self.left += 1;
+    }
+
+    fn take(&mut self) -> Option<NonNull<u8>> {
+        let block = self.free?;
+        // SAFETY: `add` wrote the link, and the block has been ours since.
+        self.free = unsafe { block.cast().read() };
+        self.left -= 1;
+        Some(block)
+    }
+}
+
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Drop for Reservation<'p, '_, F, A> {
+    fn drop(&mut self) {
+        while let Some(block) = self.take() {
+            // SAFETY: taken from this process's allocator with this layout, and never used.
+            unsafe { self.process.allocator.deallocate(block, Task::<F, ()>::LAYOUT) };
+        }
+    }
+}
+
+/// Lets all other ready fibres run once before the one that awaits this goes on. Works on any executor.
+///
+/// ```
+/// # use fibra_core::{SizeClasses, table, MemReq};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let order = std::cell::RefCell::new(Vec::new());
+/// fibra_core::run(&pool, |p| {
+///     let order = &order;
+///     for name in ["a", "b"] {
+///         p.spawn(async move {
+///             for _ in 0..2 {
+///                 order.borrow_mut().push(name);
+///                 fibra_core::yield_now().await;
+///             }
+///         })
+///         .unwrap();
+///     }
+/// })?;
+/// assert_eq!(order.into_inner(), ["a", "b", "a", "b"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// Gives way to the other ready fibres once. Made by [`yield_now`].
+#[must_use = "nothing happens until this is awaited"]
+#[derive(Debug)]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if core::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

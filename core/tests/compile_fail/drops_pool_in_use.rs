@@ -1,0 +1,14 @@
+//! A pool cannot be dropped while a process uses it.
+
+use core::mem::MaybeUninit;
+use fibra_core::{MemReq, SizeClasses, table};
+
+fn main() {
+    let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+    let sizes = table([MemReq { block_size: 256, n_blocks: 16 }]);
+    let pool = SizeClasses::new(&sizes, &mut memory).unwrap();
+    let _ = fibra_core::run(&pool, |p| {
+        p.spawn(core::future::ready(())).unwrap();
+        drop(pool);
+    });
+}

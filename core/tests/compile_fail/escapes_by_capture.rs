@@ -1,0 +1,15 @@
+//! An end must not leave `run` through a variable that the closure captured.
+
+use core::mem::MaybeUninit;
+use fibra_core::{MemReq, SizeClasses, table};
+
+fn main() {
+    let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+    let sizes = table([MemReq { block_size: 256, n_blocks: 16 }]);
+    let pool = SizeClasses::new(&sizes, &mut memory).unwrap();
+    let mut escaped = None;
+    let _ = fibra_core::run(&pool, |p| {
+        escaped = Some(p.channel::<u8>().unwrap());
+    });
+    drop(escaped);
+}

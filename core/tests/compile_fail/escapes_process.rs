@@ -1,0 +1,12 @@
+//! The process must not leave `run`.
+
+use core::mem::MaybeUninit;
+use fibra_core::{MemReq, SizeClasses, table};
+
+fn main() {
+    let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+    let sizes = table([MemReq { block_size: 256, n_blocks: 16 }]);
+    let pool = SizeClasses::new(&sizes, &mut memory).unwrap();
+    let escaped = std::cell::Cell::new(None);
+    let _ = fibra_core::run(&pool, |p| escaped.set(Some(p)));
+}

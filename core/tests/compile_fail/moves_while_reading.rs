@@ -1,0 +1,16 @@
+//! An endpoint cannot move while an operation is pending.
+
+use core::mem::MaybeUninit;
+use fibra_core::{MemReq, SizeClasses, table};
+
+fn main() {
+    let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+    let sizes = table([MemReq { block_size: 256, n_blocks: 16 }]);
+    let pool = SizeClasses::new(&sizes, &mut memory).unwrap();
+    let _ = fibra_core::run(&pool, |p| {
+        let (_w, mut r) = p.channel::<u8>().unwrap();
+        let read = r.read();
+        drop(r);
+        drop(read);
+    });
+}

@@ -1,0 +1,15 @@
+//! A fibre must not borrow a local of the closure, which ends before the fibre.
+
+use core::mem::MaybeUninit;
+use fibra_core::{MemReq, SizeClasses, table};
+
+fn main() {
+    let mut memory = [MaybeUninit::uninit(); 16 * 1024];
+    let sizes = table([MemReq { block_size: 256, n_blocks: 16 }]);
+    let pool = SizeClasses::new(&sizes, &mut memory).unwrap();
+    let _ = fibra_core::run(&pool, |p| {
+        let local = 1;
+        let borrowed = &local;
+        p.spawn(async move { println!("{borrowed}") }).unwrap();
+    });
+}

@@ -1,0 +1,42 @@
+//! Squares the first 20 numbers and tells whether the sum is right, by its exit code alone: without any output, its size
+//! is what the runtime itself takes of a chip's flash.
+#![no_std]
+#![no_main]
+
+use core::ops::ControlFlow;
+use core::panic::PanicInfo;
+
+use cortex_m as _; // for its critical section
+use cortex_m_rt::entry;
+use cortex_m_semihosting::debug;
+use fibra_allocators::{Arena, SizeClasses};
+use fibra_examples::squares::{self, SIZES};
+
+static MEMORY: Arena<{ SIZES.arena_size() }> = Arena::new();
+
+#[entry]
+fn main() -> ! {
+    debug::exit(sum_squares().filter(|sum| *sum == 2470).map(drop).ok_or(()));
+    loop {}
+}
+
+fn sum_squares() -> Option<u64> {
+    let pool = SizeClasses::new(&SIZES, MEMORY.take()?).ok()?;
+    let mut sum = 0;
+    let total = &mut sum;
+    let (spawned, outcome) = fibra_core::run(&pool, |p| {
+        squares::spawn(p, 0..20, |square| {
+            *total += square;
+            ControlFlow::Continue(())
+        })
+    })
+    .ok()?;
+    spawned.ok()?;
+    (outcome.finished == 1 && outcome.collapsed == 2).then_some(sum)
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    debug::exit(debug::EXIT_FAILURE);
+    loop {}
+}

@@ -1,0 +1,36 @@
+//! Prints the squares of the first 20 numbers, what became of the three fibres, and what their memory was used for:
+//! the same fibres as on a desktop, in static memory, printing through the debugger (semihosting).
+#![no_std]
+#![no_main]
+
+use core::fmt::Write;
+use core::ops::ControlFlow;
+
+use cortex_m_rt::entry;
+use cortex_m_semihosting::{debug, hio};
+use fibra_allocators::{Arena, SizeClasses};
+use fibra_examples::squares::{self, SIZES};
+use panic_semihosting as _;
+
+static MEMORY: Arena<{ SIZES.arena_size() }> = Arena::new();
+
+#[entry]
+fn main() -> ! {
+    debug::exit(show_squares().ok_or(()));
+    loop {}
+}
+
+fn show_squares() -> Option<()> {
+    let mut output = hio::hstdout().ok()?;
+    let pool = SizeClasses::new(&SIZES, MEMORY.take()?).ok()?;
+    let out = &mut output;
+    let (spawned, outcome) = fibra_core::run(&pool, |p| {
+        squares::spawn(p, 0..20, |square| match writeln!(out, "{square}") {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        })
+    })
+    .ok()?;
+    spawned.ok()?;
+    write!(output, "{outcome}\n{}", pool.report()).ok()
+}

@@ -1,0 +1,135 @@
+//! What the programs do alike: their one argument, their output, their exit code.
+
+extern crate std;
+
+use core::fmt;
+use core::ops::{ControlFlow, RangeInclusive};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::string::{String, ToString};
+
+/// A program with one optional number as its argument.
+pub struct Program {
+    /// What the user calls it.
+    pub name: &'static str,
+    /// What the number is.
+    pub argument: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// The number, if the user gives none.
+    pub default: u32,
+    /// The numbers that mean something.
+    pub range: RangeInclusive<u32>,
+}
+
+/// Why a program ends with a message.
+pub enum Trouble {
+    /// The output cannot be written.
+    Output(io::Error),
+    /// There is not enough memory; what for.
+    Memory(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble::Output(error)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Output(error) => write!(f, "cannot write the output: {error}"),
+            Trouble::Memory(what) => write!(f, "out of memory for {what}"),
+        }
+    }
+}
+
+impl Program {
+    /// Runs the program with the number that the user gave.
+    ///
+    /// The exit code is 0, also when the reader of the output has seen enough and closed it; 1 if something went wrong,
+    /// with a message; 2 if the arguments mean nothing, with the usage.
+    pub fn run(&self, main: impl FnOnce(u32, &mut Output) -> Result<(), Trouble>) -> ExitCode {
+        let mut output = Output::new();
+        let done = match self.parse() {
+            Some(Request::Run(number)) => main(number, &mut output),
+            Some(Request::Help) => writeln!(output, "{}\n\n{}", self.usage(), self.about).map_err(Trouble::from),
+            None => {
+                // If not even that can be written, the exit code has to do.
+                let _ = writeln!(io::stderr(), "{}", self.usage());
+                return ExitCode::from(2);
+            }
+        };
+        match done.and_then(|()| Ok(output.flush()?)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(trouble) => {
+                // What was written before the trouble is worth having.
+                let _ = output.flush();
+                let _ = writeln!(io::stderr(), "{}: {trouble}", self.name);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn parse(&self) -> Option<Request> {
+        let mut arguments = std::env::args_os().skip(1);
+        let request = match arguments.next() {
+            None => Request::Run(self.default),
+            Some(argument) if argument == "--help" || argument == "-h" => Request::Help,
+            Some(argument) => {
+                let number = argument.to_str()?.parse().ok()?;
+                Request::Run(self.range.contains(&number).then_some(number)?)
+            }
+        };
+        arguments.next().is_none().then_some(request)
+    }
+
+    fn usage(&self) -> String {
+        let Program { name, argument, default, range, .. } = self;
+        let (least, most) = (range.start(), range.end());
+        std::format!("usage: {name} [--help | {argument}], with {argument} from {least} to {most} (default {default})")
+    }
+}
+
+enum Request {
+    Run(u32),
+    Help,
+}
+
+/// The standard output, buffered, which remembers its first error: fibres write to it where no error can be returned.
+pub struct Output {
+    to: io::BufWriter<io::StdoutLock<'static>>,
+    error: Option<io::Error>,
+}
+
+impl Output {
+    fn new() -> Self {
+        Output { to: io::BufWriter::new(io::stdout().lock()), error: None }
+    }
+
+    /// Writes a line. Tells whether to go on; if not, [`flush`](Write::flush) says why.
+    pub fn line(&mut self, line: impl fmt::Display) -> ControlFlow<()> {
+        if self.error.is_none() {
+            self.error = writeln!(self.to, "{line}").err();
+        }
+        if self.error.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.error.take().map_or_else(|| self.to.flush(), Err)
+    }
+}
+
+/// Number and noun: "1 fibre", "2 fibres".
+pub fn counted(count: u32, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    std::format!("{count} {}", noun.to_string() + s)
+}

@@ -1,0 +1,10 @@
+//! The fibres of the example programs. They need no operating system: the same code runs on a desktop (`src/bin`) and on
+//! a chip (`cortex-m3`).
+#![no_std]
+
+pub mod ring;
+pub mod sieve;
+pub mod squares;
+
+#[cfg(feature = "std")]
+pub mod command_line;

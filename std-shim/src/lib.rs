@@ -1,0 +1,77 @@
+//! fibra with an operating system: one call runs communicating fibres on memory from the host.
+//!
+//! ```
+//! let mut sum = 0;
+//! let total = &mut sum;
+//!
+//! let (_, outcome) = fibra_std::run(|p| {
+//!     let (mut w, mut r) = p.channel::<u64>()?;
+//!     p.spawn(async move {
+//!         for n in 1..=10 {
+//!             w.write(n).await;
+//!         }
+//!     })
+//!     .expect("room for a fibre");
+//!     p.spawn(async move {
+//!         loop {
+//!             *total += r.read().await;
+//!         }
+//!     })
+//!     .expect("room for a fibre");
+//!     Ok::<(), fibra_std::AllocError>(())
+//! })?;
+//!
+//! assert_eq!(sum, 55);
+//! assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The fibres, channels and pools themselves come from `fibra-core` and `fibra-allocators`, which need no operating
+//! system; an application that has one needs only this crate, which re-exports them. It adds
+//!
+//! - memory: [`run`] makes a pool on the host's memory, [`run_in`] takes any allocator, and [`Malloc`] is the root that
+//!   one's own pools are made in;
+//! - panics: the others are destroyed in order, then the first panic goes on ([`run`]); or only the fibre that panicked
+//!   goes ([`Setup::isolate_panics`]);
+//! - wakers: every process is open, so a fibre spawned with [`FibreOptions::waker`] may await the futures of the
+//!   ecosystem, which are woken from any thread.
+//!
+//! A function that spawns takes the process by reference:
+//!
+//! ```
+//! use fibra_std::{Process, Writer};
+//!
+//! fn count<'p>(p: &'p Process<'p, '_>, mut to: Writer<'p, u32>) -> bool {
+//!     let counting = async move {
+//!         for n in 0.. {
+//!             to.write(n).await; // collapses here when nobody reads any more
+//!         }
+//!     };
+//!     p.spawn(counting).is_ok()
+//! }
+//! # fibra_std::run(|p| {
+//! #     let (w, mut r) = p.channel().unwrap();
+//! #     assert!(count(p, w));
+//! #     p.spawn(async move { assert_eq!((r.read().await, r.read().await), (0, 1)) }).unwrap();
+//! # }).unwrap();
+//! ```
+
+mod hub;
+mod malloc;
+mod memory;
+mod panics;
+mod run;
+
+/// Everything that `fibra-allocators` has. What most programs need of it is at the top of this crate, too.
+pub use fibra_allocators as allocators;
+pub use fibra_allocators::{
+    AllocError, AllocRef, Allocator, Arena, ClassStats, Layout, MemReq, SizeClasses, Table, fixup, table,
+};
+pub use fibra_core::{
+    Cause, Direction, Endpoint, Failure, Fate, FibreOptions, Lock, NoLock, Outcome, Read, ReadOrEnd, Reader, Report,
+    Reservation, SpawnError, SpawnErrorKind, SpawnNext, StopHandle, Wait, Write, Writer, YieldNow, channel_layout,
+    dup_layout, fibre_layout, fibre_layout_of, fibre_layout_with_options, two_way_layout, yield_now,
+};
+pub use malloc::Malloc;
+pub use memory::{Memory, Pool};
+pub use run::{Error, Process, Setup, run, run_in};
