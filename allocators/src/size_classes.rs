@@ -184,7 +184,10 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
         let mut entry = 0;
         for (class, row) in (0..NO_CLASS).zip(rows) {
             let end = (row.block_size / GRANULE).min(ENTRIES);
-            lookup[entry..end].fill(class);
+            // Rows are sorted, so this is never out of bounds; but an index would bring the formatting of panics along.
+            if let Some(entries) = lookup.get_mut(entry..end) {
+                entries.fill(class);
+            }
             entry = end;
         }
         Ok(SizeClasses { classes, lookup, table: *table, backing })
@@ -237,7 +240,7 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
     /// The class of a common layout.
     #[inline]
     fn look_up(&self, layout: Layout) -> usize {
-        usize::from(self.lookup[(layout.size() - 1) / GRANULE])
+        usize::from(self.lookup.get((layout.size() - 1) / GRANULE).copied().unwrap_or(NO_CLASS))
     }
 
     /// The class that a request goes to and comes from: a matter of the layout and the table alone, so that allocation and
@@ -256,7 +259,8 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
         // What holds the size and is a multiple of the alignment also holds the size rounded up to it.
         let holds =
             |class: &BlockList| class.block_size() >= layout.size() && class.block_size() & (layout.align() - 1) == 0;
-        let start = usize::from(self.lookup[((layout.size() - 1) / GRANULE).min(ENTRIES - 1)]);
+        let entry = ((layout.size() - 1) / GRANULE).min(ENTRIES - 1);
+        let start = usize::from(self.lookup[entry]);
         let classes = self.classes.get(start..).unwrap_or(&[]);
         classes.iter().position(holds).map_or(none, |step| start + step)
     }

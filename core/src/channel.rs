@@ -26,7 +26,9 @@ pub(crate) struct Info {
     pub direct_offsets: [usize; 2],
     /// Where in an endpoint's block the node for writing is: behind the one for reading, in a two-way one.
     pub writer_offset: usize,
-    pub is_two_way: bool,
+    /// Of two-way channels: whether all fibres that have an endpoint wait for one another. A pointer, so that the image of
+    /// a program without two-way channels has none of it.
+    pub is_stuck: Option<fn(ChannelRef) -> bool>,
 }
 
 /// The tag of a channel's `waiting` while it holds a ring.
@@ -161,9 +163,6 @@ impl ChannelRef {
         }
         let channel = ChannelRef(block.cast());
         process.channels.insert(channel);
-        if info.is_two_way {
-            process.channels.two_way.set(process.channels.two_way.get() + 1);
-        }
         channel
     }
 
@@ -366,56 +365,62 @@ impl ChannelRef {
         waker
     }
 
-    /// Counts another endpoint. `None` if there are too many.
-    pub fn add_endpoint(self, can: impl Fn(Direction) -> bool) -> Option<()> {
+    /// Counts another endpoint, for these directions. `None` if there are too many.
+    pub fn add_endpoint(self, directions: &[Direction]) -> Option<()> {
         self.process.channels.add_endpoints(1)?;
         self.endpoints.set(self.endpoints.get() + 1);
-        for direction in [Direction::Read, Direction::Write] {
-            if can(direction.opposite()) && self.flags.get() & IN_CLOSING == 0 {
-                let count = &self.counterparts[direction as usize];
+        if self.flags.get() & IN_CLOSING == 0 {
+            for direction in directions {
+                let count = &self.counterparts[direction.opposite() as usize];
                 count.set(count.get() + 1);
             }
+            self.seal();
         }
-        self.seal();
         Some(())
     }
 
-    /// An endpoint goes: one that could read, write, or both, with these nodes, the first of which is where its block
+    /// An endpoint goes: one with these nodes, one for each of its directions, the first of which is where its block
     /// begins. What it held in its slots has been dropped, and nothing of it waits in a ring that matters.
     #[inline(never)]
-    pub fn remove_endpoint(self, can: impl Fn(Direction) -> bool, nodes: &[NodeRef]) {
+    pub fn remove_endpoint(self, nodes: &[NodeRef]) {
         let process = self.process;
         let is_closing = self.flags.get() & IN_CLOSING != 0;
         self.endpoints.set(self.endpoints.get() - 1);
         process.channels.endpoints.set(process.channels.endpoints.get() - 1);
-        if is_closing {
-            self.note_holder(can);
-        } else {
-            let mut dissolve = false;
-            for direction in [Direction::Read, Direction::Write] {
+        let mut dissolve = false;
+        let mut kinds = 0;
+        for node in nodes {
+            kinds |= node.kind.get();
+            if !is_closing {
+                let direction = node.direction().opposite();
                 let count = &self.counterparts[direction as usize];
                 // The last endpoint of a two-way channel was nobody's counterpart.
-                if can(direction.opposite()) && count.get() != 0 {
+                if count.get() != 0 {
                     count.set(count.get() - 1);
                     dissolve |= count.get() == 0 && self.first_waiting(direction).is_some();
                 }
-            }
-            self.seal();
-            if dissolve && self.endpoints.get() != 0 {
-                self.dissolve();
+            } else if let Some(reporting) = process.reporting.get() {
+                (reporting.note_holder)(self, node.direction());
             }
         }
-        let own_block = nodes[0].kind.get() & OWN_BLOCK != 0;
-        if nodes.iter().any(|node| node.kind.get() & IN_REPORT != 0) {
+        if kinds & IN_REPORT != 0 {
             for node in nodes {
                 node.kind.set(node.kind.get() | ORPHAN);
             }
-        } else if own_block {
+        } else if kinds & OWN_BLOCK != 0 {
             // SAFETY: `dup` made the block with this layout, and its endpoint is going.
             unsafe { process.deallocate(nodes[0].block(0), self.info.endpoint_layout) };
         }
-        if self.endpoints.get() == 0 && !is_closing {
+        if is_closing {
+            return;
+        }
+        if self.endpoints.get() == 0 {
             self.free();
+        } else {
+            self.seal();
+            if dissolve {
+                self.dissolve();
+            }
         }
     }
 
@@ -430,9 +435,6 @@ impl ChannelRef {
     /// Releases the channel's block. No endpoint is left.
     fn free(self) {
         let process = self.process;
-        if self.info.is_two_way {
-            process.channels.two_way.set(process.channels.two_way.get() - 1);
-        }
         process.channels.remove(self);
         // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it any more.
         unsafe { process.deallocate(self.0.cast(), self.info.layout) };
@@ -460,7 +462,8 @@ impl ChannelRef {
             return Some((first, false));
         }
         let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
-        self.is_stuck().then(|| (self.ring().nodes().find(wants_end).unwrap_or(first), true))
+        let is_stuck = self.info.is_stuck?;
+        is_stuck(self).then(|| (self.ring().nodes().find(wants_end).unwrap_or(first), true))
     }
 }
 
@@ -487,11 +490,12 @@ impl ChannelRef {
         Waiting(if self.flags.get() & IN_CLOSING != 0 { self.prev.get().cast() } else { ptr::null() })
     }
 
-    /// If the fibre that is being destroyed held the other end of a frozen wait, it is noted.
-    fn note_holder(self, can: impl Fn(Direction) -> bool) {
+    /// If the fibre that is being destroyed held the other end of a frozen wait, one that could be used in this direction,
+    /// it is noted.
+    pub fn note_holder(self, direction: Direction) {
         let ring = self.frozen_ring();
         if let (Some(first), Some(dying)) = (ring.first(), self.process.dying.get())
-            && can(first.direction().opposite())
+            && first.direction() == direction.opposite()
             && first.prev.get().addr() & 1 == 0
         {
             // Nothing is taken out of a frozen ring, so `prev` is free: it holds the fibre, tagged.

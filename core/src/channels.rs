@@ -13,8 +13,8 @@ pub(crate) struct Channels {
     first: Cell<*const ChannelCore>,
     /// How many endpoints there are, forgotten ones too.
     pub endpoints: Cell<u32>,
-    /// How many two-way channels there are.
-    pub two_way: Cell<usize>,
+    /// Set when the first two-way channel is made.
+    pub sweep: Cell<Option<fn(&ProcessCore) -> bool>>,
     /// Where a walk over the channels goes on, if there is one.
     walk: Cell<*const ChannelCore>,
     /// The channels that there were when the process began to close: linked by `next`, up to null.
@@ -26,7 +26,7 @@ impl Channels {
         Channels {
             first: Cell::new(ptr::null()),
             endpoints: Cell::new(0),
-            two_way: Cell::new(0),
+            sweep: Cell::new(None),
             walk: Cell::new(ptr::null()),
             frozen: Cell::new(ptr::null()),
         }
@@ -175,17 +175,19 @@ impl ProcessCore {
     /// Ends the waits on two-way channels all of whose endpoints are stuck; says whether there were any. Only called
     /// when no fibre is ready.
     pub fn sweep_two_way(&self) -> bool {
-        if self.channels.two_way.get() == 0 {
-            return false;
-        }
+        self.channels.sweep.get().is_some_and(|sweep| sweep(self))
+    }
+
+    /// What `sweep` is set to. Takes a step for each channel.
+    pub fn sweep(&self) -> bool {
         let mut any = false;
-        let mut next = self.channels.all().count();
-        let mut channel = Channels::at(self.channels.first.get());
-        while let Some(this) = channel.filter(|_| next > 0) {
-            next -= 1;
-            channel = Channels::at(this.next.get());
-            if this.info.is_two_way && this.flags.get() == 0 && this.is_stuck() {
-                this.dissolve();
+        let mut left = self.channels.all().count();
+        let mut next = Channels::at(self.channels.first.get());
+        while let Some(channel) = next.filter(|_| left > 0) {
+            left -= 1;
+            next = Channels::at(channel.next.get());
+            if channel.flags.get() == 0 && channel.info.is_stuck.is_some_and(|is_stuck| is_stuck(channel)) {
+                channel.dissolve();
                 any = true;
             }
         }

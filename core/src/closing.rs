@@ -3,8 +3,7 @@
 //! Each step can be entered again after a user's destructor panicked in it: whatever was begun is out of the lists by
 //! then.
 
-use crate::fibre::{FINISHED, FibreRef};
-use crate::outcome::{Fate, Report, Wait};
+use crate::fibre::FINISHED;
 use crate::process::ProcessRef;
 
 impl ProcessRef {
@@ -19,7 +18,11 @@ impl ProcessRef {
         while let Some(waker) = self.channels.frozen().find_map(|channel| channel.take_frozen_waker()) {
             drop(waker);
         }
-        self.report_deadlocks();
+        if !self.is_stopped.get()
+            && let Some(reporting) = self.reporting.get()
+        {
+            (reporting.deadlocks)(self);
+        }
         self.channels.thaw();
         while let Some(fibre) = self.frozen.get() {
             self.frozen.set(fibre.next.get());
@@ -77,19 +80,5 @@ impl ProcessRef {
             count.set(count.get() + 1);
         }
         self.dying.set(None);
-    }
-
-    /// Tells the visitor what each deadlocked fibre waited for.
-    fn report_deadlocks(self) {
-        if self.is_stopped.get() {
-            return;
-        }
-        for channel in self.channels.frozen() {
-            channel.for_each_frozen(|fibre, direction, holder| {
-                let wait = Wait::new(fibre.name(), Some((channel.name(), direction)));
-                let held_by = holder.map(FibreRef::name);
-                self.tell(Report { fate: Fate::Deadlocked, wait, held_by }, fibre.is_essential());
-            });
-        }
     }
 }

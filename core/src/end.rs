@@ -58,7 +58,7 @@ impl<T, L: Lock, N> Blocks<T, L, N> {
         name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(Pair<T, L, N>, name)) } else { None },
         direct_offsets: [Self::READER, Self::WRITER],
         writer_offset: 0,
-        is_two_way: false,
+        is_stuck: None,
     };
     pub const TWO_WAY: &'static Info = &Info {
         type_name: core::any::type_name::<T>,
@@ -67,7 +67,7 @@ impl<T, L: Lock, N> Blocks<T, L, N> {
         name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(TwoWay<T, L, N>, name)) } else { None },
         direct_offsets: [0; 2], // none may wait directly
         writer_offset: core::mem::offset_of!(Slots<T>, writer),
-        is_two_way: true,
+        is_stuck: Some(ChannelRef::is_stuck),
     };
 }
 
@@ -398,8 +398,8 @@ impl<T, L: Lock> End<'_, T, L> {
             }
             if !channel.has_counterpart(direction) {
                 node.state.set(State::Dead);
-                if let Some(fibre) = fibre {
-                    channel.process.dead_wait.set(Some((fibre, channel.name(), direction)));
+                if let (Some(fibre), Some(reporting)) = (fibre, channel.process.reporting.get()) {
+                    (reporting.dead_wait)(channel.process, fibre, channel, direction);
                 }
                 return true;
             }
@@ -444,7 +444,7 @@ impl<'p, T, L: Lock> End<'p, T, L> {
         let kind = OWN_BLOCK | if direction == Direction::Write { WRITER } else { 0 };
         // SAFETY: the block is new, and has the layout of a slot.
         unsafe { NodeRef::init(slot.cast(), kind) };
-        if self.lock().with(|| self.channel.add_endpoint(|can| can == direction)).is_none() {
+        if self.lock().with(|| self.channel.add_endpoint(&[direction])).is_none() {
             // SAFETY: taken from this process above; nothing else knows it.
             unsafe { process.deallocate(block, Layout::new::<Slot<T>>()) };
             return Err(AllocError);

@@ -11,7 +11,7 @@ use crate::end::{Blocks, End, Pair, Slot, Slots, TwoWay};
 use crate::lock::{Lock, NoLock};
 use crate::node::{DIRECT, Direction, NodeRef, OWN_BLOCK, State, WRITER};
 use crate::operation::{Read, ReadOrEnd, Write};
-use crate::process::ProcessRef;
+use crate::process::{ProcessCore, ProcessRef};
 
 /// Takes the block of a channel, and counts its first two endpoints.
 fn block_for_channel(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, AllocError> {
@@ -46,6 +46,7 @@ pub(crate) fn two_way<'p, T, L: Lock, N>(
     process: ProcessRef,
     name: N,
 ) -> Result<(Endpoint<'p, T, L>, Endpoint<'p, T, L>), AllocError> {
+    process.channels.sweep.set(Some(ProcessCore::sweep));
     let info = Blocks::<T, L, N>::TWO_WAY;
     let block = block_for_channel(process, info)?;
     let two_way = block.cast::<TwoWay<T, L, N>>().as_ptr();
@@ -321,7 +322,8 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
         let process = self.reader.channel.process;
         let layout = Layout::new::<Slots<T>>();
         let block = process.allocate(layout).ok_or(AllocError)?;
-        if self.reader.lock().with(|| self.reader.channel.add_endpoint(|_| true)).is_none() {
+        if self.reader.lock().with(|| self.reader.channel.add_endpoint(&[Direction::Read, Direction::Write])).is_none()
+        {
             // SAFETY: taken from this process above; nothing else knows it.
             unsafe { process.deallocate(block, layout) };
             return Err(AllocError);
@@ -339,22 +341,21 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
 }
 
 /// Removes an endpoint from its channel, also when the destructor of a value in its slot panics.
-struct Remove<'a, const N: usize> {
+struct Remove<const N: usize> {
     channel: ChannelRef,
-    can: &'a dyn Fn(Direction) -> bool,
     nodes: [NodeRef; N],
 }
 
-impl<const N: usize> Drop for Remove<'_, N> {
+impl<const N: usize> Drop for Remove<N> {
     fn drop(&mut self) {
-        self.channel.remove_endpoint(self.can, &self.nodes);
+        self.channel.remove_endpoint(&self.nodes);
     }
 }
 
 impl<T, L: Lock> Drop for Writer<'_, T, L> {
     fn drop(&mut self) {
         let end = &mut self.end;
-        let _last = Remove { channel: end.channel, can: &|can| can == Direction::Write, nodes: [end.node()] };
+        let _last = Remove { channel: end.channel, nodes: [end.node()] };
         if end.node().state.get() != State::Idle {
             end.clear_write();
         }
@@ -364,7 +365,7 @@ impl<T, L: Lock> Drop for Writer<'_, T, L> {
 impl<T, L: Lock> Drop for Reader<'_, T, L> {
     fn drop(&mut self) {
         let end = &mut self.end;
-        let _last = Remove { channel: end.channel, can: &|can| can == Direction::Read, nodes: [end.node()] };
+        let _last = Remove { channel: end.channel, nodes: [end.node()] };
         if end.node().state.get() != State::Idle {
             end.drop_delivered();
         }
@@ -374,7 +375,7 @@ impl<T, L: Lock> Drop for Reader<'_, T, L> {
 impl<T, L: Lock> Drop for Endpoint<'_, T, L> {
     fn drop(&mut self) {
         let (reader, writer) = (&mut self.reader, &mut self.writer);
-        let _last = Remove { channel: reader.channel, can: &|_| true, nodes: [reader.node(), writer.node()] };
+        let _last = Remove { channel: reader.channel, nodes: [reader.node(), writer.node()] };
         /// Drops what the other slot holds, even if the first drop panics.
         struct Read<'a, 'p, T, L: Lock>(&'a mut End<'p, T, L>);
         impl<T, L: Lock> Drop for Read<'_, '_, T, L> {

@@ -66,7 +66,7 @@ pub(crate) struct FibreRef(NonNull<Fibre>);
 impl Deref for FibreRef {
     type Target = Fibre;
 
-    #[inline(always)]
+    #[inline]
     fn deref(&self) -> &Fibre {
         // SAFETY: the type's invariant; a header is only ever changed through its cells.
         unsafe { self.0.as_ref() }
@@ -76,42 +76,42 @@ impl Deref for FibreRef {
 impl FibreRef {
     /// # Safety
     /// `header` points at an initialised header and may reach the whole block.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn new(header: NonNull<Fibre>) -> Self {
         FibreRef(header)
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn as_ptr(self) -> *const Fibre {
         self.0.as_ptr()
     }
 
     /// Whether the scheduler may have something to decide after a poll that returned `Pending`: no live wait is left, or
     /// the fibre was woken while it ran.
-    #[inline(always)]
+    #[inline]
     pub fn is_unsettled(self) -> bool {
         // A fibre with several waits needs no decision, but to say so here would cost all the others.
         self.status.get() != 1 || self.woken.load(Ordering::Relaxed)
     }
 
     /// How many linked nodes name the fibre.
-    #[inline(always)]
+    #[inline]
     pub fn live(self) -> u32 {
         self.status.get() & LIVE
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn flags(self) -> u32 {
         self.status.get() & !LIVE
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn set(self, flag: u32) {
         self.status.set(self.status.get() | flag);
     }
 
     /// One linked node more names this fibre. The limit on endpoints keeps the count from reaching the flags.
-    #[inline(always)]
+    #[inline]
     pub fn add_wait(self) {
         self.status.set(self.status.get() + 1);
     }
@@ -120,7 +120,7 @@ impl FibreRef {
     ///
     /// # Safety
     /// The fibre was popped from the run queue of its process `process`, and is not being polled.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn poll(self, process: ProcessRef) {
         // SAFETY: passed on to the caller.
         unsafe { (self.vtable.get().poll)(self, process) }
@@ -250,7 +250,7 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
     ///
     /// # Safety
     /// `block` is allocated for [`Self::LAYOUT`] from the allocator of the process (of type `A`) that will run it.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn write<A: AllocRef>(block: NonNull<u8>, extra: X, make: impl FnOnce() -> F) -> FibreRef {
         let task = block.cast::<Self>().as_ptr();
         // SAFETY: the block is ours, and large and aligned enough.
@@ -269,7 +269,7 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
         FibreRef(block.cast())
     }
 
-    #[inline(always)]
+    #[inline]
     fn future(fibre: FibreRef) -> *mut F {
         let task = fibre.0.as_ptr().cast::<Self>();
         // SAFETY: only called for blocks of this type (through their own table); no reference is made.
@@ -303,7 +303,7 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
         fibre.release_if_unused(process);
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn destroy<A: AllocRef>(fibre: FibreRef, process: ProcessRef) {
         /// Lets the block go. If the future's destructor panics, that is counted against the fibre.
         struct Leave<F: Future<Output = ()>, X: IsExtra, A: AllocRef> {
@@ -313,11 +313,11 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
             tables: PhantomData<Tables<F, X, A>>,
         }
         impl<F: Future<Output = ()>, X: IsExtra, A: AllocRef> Drop for Leave<F, X, A> {
-            #[inline(always)]
+            #[inline]
             fn drop(&mut self) {
                 let Leave { fibre, process, .. } = *self;
                 if self.has_panicked {
-                    process.note_panic(fibre.name(), fibre.is_essential());
+                    process.note_panic(process.reporting.get().map(|reporting| (reporting.identity)(fibre)));
                 }
                 fibre.status.set(fibre.status.get() - 1);
                 if fibre.status.get() == FINISHED {
@@ -344,7 +344,7 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
         drop(leave);
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn release<A: AllocRef>(fibre: FibreRef, process: ProcessRef) {
         // SAFETY: the process is a `Process<A>` (its own spawn chose the table), the block came from its allocator with
         // this layout, and nothing refers to it any more.

@@ -187,8 +187,11 @@ impl WakeCell {
 
     pub(crate) fn clone_waker(&'static self) -> RawWaker {
         let before = self.state.fetch_add(WAKER, Ordering::Relaxed);
-        // As in `Arc`: so many clones can only be leaked ones, and a wrapped count would be unsound.
-        assert!(before < usize::MAX / 2, "too many wakers of one fibre: they are cloned and forgotten");
+        if before > usize::MAX / 2 {
+            // So many clones can only be forgotten ones. The count must not wrap, so the others wake nobody.
+            self.state.fetch_sub(WAKER, Ordering::Relaxed);
+            return crate::waker::NOBODY;
+        }
         RawWaker::new(ptr::from_ref(self).cast(), &OF_CELL)
     }
 
@@ -325,10 +328,26 @@ impl core::fmt::Debug for StopHandle {
     }
 }
 
+/// An open process's way outside. Reached through pointers that [`Setup::hub`](crate::Setup::hub) sets, so that the image
+/// of a program with closed processes has none of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Outside {
+    pub hub: &'static HubCore,
+    source: &'static dyn WakeHub,
+    pub pump: fn(ProcessRef, &'static HubCore),
+    pub clone_waker: fn(&'static WakeCell) -> RawWaker,
+}
+
+impl Outside {
+    pub fn new(source: &'static dyn WakeHub) -> Self {
+        Outside { hub: source.core(), source, pump: ProcessRef::pump, clone_waker: WakeCell::clone_waker }
+    }
+}
+
 impl ProcessRef {
     /// Reserves a cell for a fibre that is about to be spawned.
     pub(crate) fn claim_cell(self) -> Option<&'static WakeCell> {
-        let (source, hub) = (self.source?, self.hub?);
+        let Outside { hub, source, .. } = self.outside?;
         let find = || (0..).map_while(|nth| source.candidate(nth)).find(|cell| cell.claim(hub));
         // Free cells may still be in the inbox: those whose last wake-up came too late for their process.
         let cell = find().or_else(|| {
@@ -342,6 +361,26 @@ impl ProcessRef {
             older.newer.set(Some(cell));
         }
         Some(cell)
+    }
+
+    /// Looks outside; if no fibre is ready, waits until one is, or nothing outside can make one ready any more.
+    fn pump(self, hub: &'static HubCore) {
+        loop {
+            self.empty_inbox(hub);
+            if hub.is_stopped(self.generation) {
+                self.request_stop();
+            }
+            if !self.is_queue_empty() || self.sweep_two_way() {
+                self.enqueue_marker(&self.pump);
+                return;
+            }
+            if !self.cells().any(|cell| cell.is_live()) {
+                return;
+            }
+            if hub.is_quiet(self.generation) {
+                hub.wait();
+            }
+        }
     }
 
     /// Makes those fibres ready that were woken from outside.

@@ -99,6 +99,7 @@ mod node;
 mod operation;
 mod outcome;
 mod process;
+mod reporting;
 mod run;
 mod scheduler;
 mod spawn;

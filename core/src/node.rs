@@ -104,7 +104,7 @@ pub(crate) struct NodeRef(NonNull<Node>);
 impl Deref for NodeRef {
     type Target = Node;
 
-    #[inline(always)]
+    #[inline]
     fn deref(&self) -> &Node {
         // SAFETY: the type's invariant; a node is only ever changed through its cells.
         unsafe { self.0.as_ref() }
@@ -114,13 +114,13 @@ impl Deref for NodeRef {
 impl NodeRef {
     /// # Safety
     /// `node` points at an initialised node and may reach the slot around it.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn new(node: *const Node) -> Self {
         // SAFETY: the caller's promise.
         NodeRef(unsafe { NonNull::new_unchecked(node.cast_mut()) })
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn as_ptr(self) -> *const Node {
         self.0.as_ptr()
     }
@@ -158,12 +158,12 @@ impl NodeRef {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn is_waiting(self) -> bool {
         self.state.get() >= State::Waiting
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn may_wait_directly(self) -> bool {
         self.kind.get() & DIRECT != 0
     }

@@ -11,9 +11,10 @@ use fibra_allocators::{AllocRef, Layout};
 
 use crate::channels::Channels;
 use crate::fibre::{Fibre, FibreRef, marker};
-use crate::hub::{HubCore, StopHandle, WakeCell, WakeHub};
+use crate::hub::{Outside, StopHandle, WakeCell};
 use crate::node::Direction;
-use crate::outcome::{Fate, Report, Wait};
+use crate::outcome::{Report, Wait};
+use crate::reporting::Reporting;
 use crate::scheduler::{Dissolver, Pump, Stopper};
 use crate::waker;
 
@@ -103,14 +104,15 @@ pub(crate) struct ProcessCore {
     /// The dead wait that a fibre met last, for the report of its collapse.
     pub dead_wait: Cell<Option<(FibreRef, &'static str, Direction)>>,
     pub report: Cell<Option<NonNull<dyn FnMut(&Report)>>>,
+    /// Set where somebody wants to know of lost fibres: a visitor, or an essential fibre.
+    pub reporting: Cell<Option<&'static Reporting>>,
     /// The fibre that panicked last, and whether it is essential, until that is told.
     pub panicked_last: Cell<Option<(&'static str, bool)>>,
     /// The first essential fibre that was lost.
     pub lost: Cell<Option<Report>>,
     pub dump: Cell<bool>,
 
-    pub hub: Option<&'static HubCore>,
-    pub source: Option<&'static dyn WakeHub>,
+    pub outside: Option<Outside>,
     /// The wake cells of this process's fibres.
     pub cells: Cell<Option<&'static WakeCell>>,
     pub generation: usize,
@@ -126,7 +128,7 @@ pub(crate) struct ProcessRef(NonNull<ProcessCore>);
 impl Deref for ProcessRef {
     type Target = ProcessCore;
 
-    #[inline(always)]
+    #[inline]
     fn deref(&self) -> &ProcessCore {
         // SAFETY: the type's invariant; the core is only changed through cells.
         unsafe { self.0.as_ref() }
@@ -136,13 +138,13 @@ impl Deref for ProcessRef {
 impl ProcessRef {
     /// # Safety
     /// `core` is the core of a live `Process` and may reach all of it.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn new(core: *const ProcessCore) -> Self {
         // SAFETY: a live process has an address.
         ProcessRef(unsafe { NonNull::new_unchecked(core.cast_mut()) })
     }
 
-    #[inline(always)]
+    #[inline]
     pub fn as_ptr(self) -> *const ProcessCore {
         self.0.as_ptr()
     }
@@ -183,12 +185,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
         unsafe { &*process.as_ptr().cast::<Self>() }
     }
 
-    pub(crate) fn new(
-        allocator: A,
-        hub: Option<&'static HubCore>,
-        source: Option<&'static dyn WakeHub>,
-        generation: usize,
-    ) -> Self {
+    pub(crate) fn new(allocator: A, outside: Option<Outside>, generation: usize) -> Self {
         Process {
             core: ProcessCore {
                 waker: UnsafeCell::new(MaybeUninit::uninit()),
@@ -214,11 +211,11 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
                 is_stopped: Cell::new(false),
                 dead_wait: Cell::new(None),
                 report: Cell::new(None),
+                reporting: Cell::new(None),
                 panicked_last: Cell::new(None),
                 lost: Cell::new(None),
                 dump: Cell::new(false),
-                hub,
-                source,
+                outside,
                 cells: Cell::new(None),
                 generation,
             },
@@ -234,7 +231,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
         // SAFETY: the process stays where it is for the rest of its life (`Setup::run` owns it and only lends it out),
         // and nobody else has seen the waker's place yet.
         unsafe { (*self.core.waker.get()).write(waker::of_process(this)) };
-        if self.core.hub.is_some() {
+        if self.core.outside.is_some() {
             let process = self.core.this();
             process.enqueue_marker(&process.pump);
         }
@@ -279,7 +276,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// The handle does not keep the process alive, and does nothing once the process has ended.
     pub fn stop_handle(&self) -> Option<StopHandle> {
-        self.core.hub.map(|hub| StopHandle::new(hub, self.core.generation))
+        self.core.outside.map(|outside| StopHandle::new(outside.hub, self.core.generation))
     }
 
     /// Shows what each parked fibre waits for, one [`Wait`] at a time: a fibre that waits for several things comes
@@ -313,57 +310,29 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 }
 
 impl ProcessCore {
-    #[inline(always)]
+    #[inline]
     pub fn this(&self) -> ProcessRef {
         // SAFETY: `settle_down` stored the address of the whole process before anything else could call this.
         unsafe { ProcessRef::new(self.this.get()) }
     }
 
     /// The waker of this process.
-    #[inline(always)]
+    #[inline]
     pub fn waker(&self) -> &Waker {
         // SAFETY: written by `settle_down`, and never again.
         unsafe { (*self.waker.get()).assume_init_ref() }
     }
 
     /// Whether `waker` is this very process's: then the poll is one of its running fibre.
-    #[inline(always)]
+    #[inline]
     pub fn owns(&self, waker: &Waker) -> bool {
         ptr::eq(waker, self.waker.get().cast())
     }
 
-    /// A fibre was lost: remembers an essential one, tells the visitor.
-    pub fn tell(&self, report: Report, essential: bool) {
-        /// Puts the visitor back, even if it panics.
-        struct PutBack<'a>(&'a ProcessCore, NonNull<dyn FnMut(&Report)>);
-        impl Drop for PutBack<'_> {
-            fn drop(&mut self) {
-                self.0.report.set(Some(self.1));
-            }
-        }
-
-        if essential && self.lost.get().is_none() {
-            self.lost.set(Some(report));
-        }
-        if let Some(visit) = self.report.take() {
-            let mut visit = PutBack(self, visit);
-            // SAFETY: `Setup::run` put a closure there that outlives the process, and it was taken out, so that this is
-            // the only reference to it.
-            unsafe { visit.1.as_mut()(&report) };
-        }
-    }
-
     /// Counts a fibre that panicked, in its poll or in its destructor.
     #[cold]
-    pub fn note_panic(&self, name: &'static str, essential: bool) {
+    pub fn note_panic(&self, fibre: Option<(&'static str, bool)>) {
         self.panicked.set(self.panicked.get() + 1);
-        self.panicked_last.set(Some((name, essential)));
-    }
-
-    /// Tells of the fibre that panicked last, if that was not done yet.
-    pub fn tell_panicked(&self) {
-        if let Some((name, essential)) = self.panicked_last.take() {
-            self.tell(Report { fate: Fate::Panicked, wait: Wait::new(name, None), held_by: None }, essential);
-        }
+        self.panicked_last.set(fibre);
     }
 }

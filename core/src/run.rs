@@ -5,9 +5,10 @@ use core::ptr::NonNull;
 
 use fibra_allocators::AllocRef;
 
-use crate::hub::{HubCore, WakeHub};
+use crate::hub::{Outside, WakeHub};
 use crate::outcome::{Cause, Failure, Outcome, Report, Wait};
 use crate::process::{Process, ProcessRef};
+use crate::reporting::{REPORTING, Reporting};
 
 /// Runs a process in the memory of `allocator`: calls `setup`, then runs the fibres that it spawned, and those that they
 /// spawn, until none is left that could ever run again.
@@ -62,8 +63,9 @@ pub fn run<'env, A: AllocRef, R>(
 #[must_use = "nothing runs until `run` is called"]
 pub struct Setup<'s, A> {
     allocator: A,
-    hub: Option<&'static dyn WakeHub>,
+    outside: Option<Outside>,
     report: Option<&'s mut dyn FnMut(&Report)>,
+    reporting: Option<&'static Reporting>,
     catch: Option<&'s mut Catch<'s>>,
     isolate: bool,
 }
@@ -74,7 +76,7 @@ pub type Catch<'s> = dyn FnMut(&mut dyn FnMut()) -> bool + 's;
 impl<'s, A: AllocRef> Setup<'s, A> {
     /// A closed process in the memory of `allocator`.
     pub fn new(allocator: A) -> Self {
-        Setup { allocator, hub: None, report: None, catch: None, isolate: false }
+        Setup { allocator, outside: None, report: None, reporting: None, catch: None, isolate: false }
     }
 
     /// Opens the process: its fibres may be woken from outside, through `hub`, which serves one process at a time.
@@ -82,7 +84,7 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     /// Fibres that await anything else than this process's channels are spawned with
     /// [`waker`](crate::FibreOptions::waker). The process lives as long as such a fibre's waker does.
     pub fn hub(mut self, hub: &'static dyn WakeHub) -> Self {
-        self.hub = Some(hub);
+        self.outside = Some(Outside::new(hub));
         self
     }
 
@@ -90,6 +92,7 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     /// end. Nothing is allocated for it.
     pub fn report(mut self, visit: &'s mut dyn FnMut(&Report)) -> Self {
         self.report = Some(visit);
+        self.reporting = Some(&REPORTING);
         self
     }
 
@@ -118,18 +121,17 @@ impl<'s, A: AllocRef> Setup<'s, A> {
         self,
         setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
     ) -> Result<(R, Outcome), Failure<R>> {
-        let Setup { allocator, hub, mut report, mut catch, isolate } = self;
-        // Asked for once: a hub might give another one the next time.
-        let core = hub.map(|hub| hub.core());
-        let generation = match core.map(HubCore::take) {
+        let Setup { allocator, outside, mut report, reporting, mut catch, isolate } = self;
+        let generation = match outside.map(|outside| outside.hub.take()) {
             Some(None) => {
                 return Err(Failure { cause: Cause::HubTaken, value: None, outcome: Outcome::default() });
             }
             Some(Some(generation)) => generation,
             None => 0,
         };
-        let process = Process::new(allocator, core, hub, generation);
+        let process = Process::new(allocator, outside, generation);
         let core = process.settle_down();
+        core.reporting.set(reporting);
         if let Some(visit) = &mut report {
             let visit = NonNull::from(&mut **visit);
             // SAFETY: only the lifetime changes; `report` is not used until the process is gone, which `end` makes sure
@@ -208,8 +210,8 @@ impl Drop for End {
                 // What panicked may have been the visitor.
                 self.0.report.set(None);
                 self.0.close();
-                if let Some(hub) = self.0.hub {
-                    hub.give_back();
+                if let Some(outside) = self.0.outside {
+                    outside.hub.give_back();
                 }
             }
         }
@@ -229,7 +231,7 @@ impl ProcessRef {
     /// Runs fibres until none is ready and nothing outside can make one ready, or until the process is stopped.
     fn run_until_idle(self) {
         loop {
-            if self.hub.is_some() {
+            if self.outside.is_some() {
                 self.enqueue_marker(&self.pump);
             }
             self.run_ready();
@@ -239,16 +241,22 @@ impl ProcessRef {
         }
     }
 
+    fn tell_panicked(self) {
+        if let Some(reporting) = self.reporting.get() {
+            (reporting.panicked)(self);
+        }
+    }
+
     /// Destroys the fibre whose poll panicked, if one did.
     fn destroy_panicked(self) {
         if let Some(fibre) = self.current.take()
             && !self.is_marker(fibre)
         {
-            let (name, essential) = (fibre.name(), fibre.is_essential());
+            let identity = self.reporting.get().map(|reporting| (reporting.identity)(fibre));
             // SAFETY: its poll has unwound, and `current` is only set to fibres whose future is there.
             unsafe { fibre.destroy(self) };
             // The destructor did not panic, too, which would have been counted.
-            self.note_panic(name, essential);
+            self.note_panic(identity);
         }
     }
 

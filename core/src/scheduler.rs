@@ -5,7 +5,6 @@ use core::ptr;
 use portable_atomic::Ordering;
 
 use crate::fibre::{FINISHED, FROZEN, Fibre, FibreRef, Marker, QUEUED, Turn};
-use crate::outcome::{Fate, Report, Wait};
 use crate::process::{ProcessCore, ProcessRef};
 
 impl ProcessCore {
@@ -13,7 +12,7 @@ impl ProcessCore {
     ///
     /// The branch is cheaper than one store through a pointer to either link would be: then the processor could not tell
     /// which of its next loads depends on it.
-    #[inline(always)]
+    #[inline]
     pub fn enqueue(&self, fibre: FibreRef) {
         fibre.next.set(None);
         match self.tail.replace(Some(fibre)) {
@@ -36,7 +35,7 @@ impl ProcessCore {
     }
 
     /// Makes a fibre ready: to the tail of the run queue, unless it is there already or will never run again.
-    #[inline(always)]
+    #[inline]
     pub fn ready(&self, fibre: FibreRef) {
         if fibre.flags() == 0 {
             fibre.set(QUEUED);
@@ -44,7 +43,7 @@ impl ProcessCore {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn pop(&self) -> Option<FibreRef> {
         let fibre = self.head.get()?;
         let next = fibre.next.get();
@@ -97,15 +96,14 @@ impl ProcessRef {
     /// Collapses a fibre that is parked.
     fn collapse(self, fibre: FibreRef) {
         self.current.set(None);
-        let (name, essential) = (fibre.name(), fibre.is_essential());
-        let wait = match self.dead_wait.take() {
-            Some((who, channel, direction)) if who == fibre => Wait::new(name, Some((channel, direction))),
-            _ => Wait::new(name, None),
-        };
+        let reporting = self.reporting.get();
+        let report = reporting.map(|reporting| (reporting.collapse)(self, fibre));
         // SAFETY: a parked fibre's future is there (no flag is set), and its poll has returned.
         unsafe { fibre.destroy(self) };
         self.collapsed.set(self.collapsed.get() + 1);
-        self.tell(Report { fate: Fate::Collapsed, wait, held_by: None }, essential);
+        if let (Some(reporting), Some((report, essential))) = (reporting, report) {
+            (reporting.tell)(self, report, essential);
+        }
     }
 
     pub fn enqueue_marker(self, marker: &Fibre) {
@@ -142,7 +140,6 @@ impl Marker for Dissolver {
             process.enqueue_marker(&process.dissolver);
         }
         if let Some(fibre) = waiter.fibre() {
-            let name = channel.name();
             let is_finished = fibre.flags() & FINISHED != 0;
             fibre.forget_wait(process);
             // The block of a finished one may be gone now.
@@ -150,7 +147,9 @@ impl Marker for Dissolver {
             } else if wants_end {
                 process.ready(fibre);
             } else {
-                process.dead_wait.set(Some((fibre, name, direction)));
+                if let Some(reporting) = process.reporting.get() {
+                    (reporting.dead_wait)(process, fibre, channel, direction);
+                }
                 if is_stuck {
                     // It may wait in other nodes of the same channel, which go with it.
                     process.collapse(fibre);
@@ -173,22 +172,8 @@ pub(crate) struct Pump;
 
 impl Marker for Pump {
     const TURN: Turn = |process| {
-        let Some(hub) = process.hub else { return };
-        loop {
-            process.empty_inbox(hub);
-            if hub.is_stopped(process.generation) {
-                process.request_stop();
-            }
-            if !process.is_queue_empty() || process.sweep_two_way() {
-                process.enqueue_marker(&process.pump);
-                return;
-            }
-            if !process.cells().any(|cell| cell.is_live()) {
-                return;
-            }
-            if hub.is_quiet(process.generation) {
-                hub.wait();
-            }
+        if let Some(outside) = process.outside {
+            (outside.pump)(process, outside.hub);
         }
     };
 }

@@ -13,6 +13,7 @@ use crate::endpoint::{self, Endpoint, Reader, Writer};
 use crate::fibre::{Extra, FibreRef, IsExtra, Task};
 use crate::hub::WakeCell;
 use crate::process::Process;
+use crate::reporting::REPORTING;
 
 /// Why a fibre could not be spawned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -238,7 +239,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
         endpoint::two_way(self.core.this(), name)
     }
 
-    #[inline(always)]
+    #[inline]
     fn block_for(&self, layout: Layout) -> Result<NonNull<u8>, SpawnErrorKind> {
         if self.core.closing.get() {
             return Err(SpawnErrorKind::Closing);
@@ -250,7 +251,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// # Safety
     /// `block` came from this process's allocator with the layout of `Task<F, X>`.
-    #[inline(always)]
+    #[inline]
     unsafe fn start<F, X>(&'p self, block: NonNull<u8>, extra: X, make: impl FnOnce() -> F, first: bool) -> FibreRef
     where
         F: Future<Output = ()> + 'p,
@@ -365,6 +366,9 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
             Ok(block) => block,
             Err(kind) => return Err(SpawnError { kind, future: from }),
         };
+        if self.essential {
+            process.core.reporting.set(Some(&REPORTING));
+        }
         let extra = Extra { name: self.name, essential: self.essential, cell };
         // SAFETY: the block has that layout, and comes from this process's allocator.
         let fibre = unsafe { process.start(block, extra, || make(from), first) };

@@ -9,11 +9,12 @@ use core::task::{RawWaker, RawWakerVTable, Waker};
 
 use portable_atomic::Ordering;
 
+use crate::fibre::FibreRef;
 use crate::process::{ProcessCore, ProcessRef};
 
 static OF_PROCESS: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, drop_nothing);
 static OF_NOBODY: RawWakerVTable = RawWakerVTable::new(|_| NOBODY, drop_nothing, drop_nothing, drop_nothing);
-const NOBODY: RawWaker = RawWaker::new(core::ptr::null(), &OF_NOBODY);
+pub(crate) const NOBODY: RawWaker = RawWaker::new(core::ptr::null(), &OF_NOBODY);
 
 /// # Safety
 /// `process` is the address of a process that outlives the waker.
@@ -26,8 +27,11 @@ pub(crate) unsafe fn of_process(process: *const ProcessCore) -> Waker {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: `of_process` says that the process is alive. The running fibre and its wake cell do not change while it is
     // polled, and only during a poll can anybody hold the reference that this is called through.
-    let cell = unsafe { ProcessRef::new(data.cast()) }.current.get().and_then(|fibre| fibre.wake_cell());
-    cell.map_or(NOBODY, |cell| cell.clone_waker())
+    let process = unsafe { ProcessRef::new(data.cast()) };
+    match (process.outside, process.current.get().and_then(FibreRef::wake_cell)) {
+        (Some(outside), Some(cell)) => (outside.clone_waker)(cell),
+        _ => NOBODY,
+    }
 }
 
 unsafe fn wake_by_ref(data: *const ()) {

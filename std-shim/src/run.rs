@@ -81,7 +81,13 @@ pub fn run_in<'env, A: AllocRef, R>(
 ///             .unwrap();
 ///     })?;
 /// assert_eq!((outcome.panicked, outcome.collapsed), (1, 1));
-/// assert_eq!(lost, ["fibre `cook` collapsed while reading from channel `orders`: no other end was left"]);
+/// assert_eq!(
+///     lost,
+///     [
+///         "fibre `waiter` panicked",
+///         "fibre `cook` collapsed while reading from channel `orders`: no other end was left",
+///     ]
+/// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing runs until `run` is called"]
