@@ -35,15 +35,42 @@ unsafe impl<const BYTES: usize> Sync for Arena<BYTES> {}
 
 impl<const BYTES: usize> Arena<BYTES> {
     /// The alignment of the memory, in bytes: 16.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::Arena;
+    ///
+    /// static MEMORY: Arena<1024> = Arena::new();
+    /// assert!(MEMORY.take().is_some_and(|memory| memory.as_ptr().addr().is_multiple_of(Arena::<1024>::ALIGN)));
+    /// ```
     pub const ALIGN: usize = align_of::<Self>();
 
     /// An arena that nobody has taken yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::Arena;
+    ///
+    /// static MEMORY: Arena<1024> = Arena::new();
+    /// assert_eq!(MEMORY.take().map(|memory| memory.len()), Some(1024));
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Arena { memory: UnsafeCell::new([MaybeUninit::uninit(); BYTES]), taken: AtomicBool::new(false) }
     }
 
     /// The size of the memory, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::Arena;
+    ///
+    /// static MEMORY: Arena<1024> = Arena::new();
+    /// assert_eq!(MEMORY.size(), 1024);
+    /// ```
     #[must_use]
     pub const fn size(&self) -> usize {
         BYTES

@@ -62,6 +62,19 @@ pub struct Bump<B: Backing> {
 
 impl<'m> Bump<Borrowed<'m>> {
     /// A bump allocator in the caller's memory. Touches none of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::Bump;
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 64];
+    /// let bump = Bump::new(&mut memory);
+    /// assert_eq!(*Box::new_in(7_u32, &bump), 7);
+    /// assert!(Box::try_new_in([0_u8; 64], &bump).is_err(), "four bytes are in use already");
+    /// ```
     #[must_use]
     pub fn new(memory: &'m mut [MaybeUninit<u8>]) -> Self {
         Bump { used: Cell::new(0), backing: Borrowed::new(memory) }
@@ -97,12 +110,35 @@ impl<P: AllocRef> Bump<Extent<P>> {
 
 impl<B: Backing> Bump<B> {
     /// Bytes in use, with what was lost to alignment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::Bump;
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 64];
+    /// let bump = Bump::new(&mut memory);
+    /// drop(Box::new_in([0_u8; 10], &bump));
+    /// assert_eq!(bump.used(), 10); // a release gives nothing back
+    /// ```
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.get()
     }
 
     /// The size of the whole memory, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::Bump;
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 64];
+    /// assert_eq!(Bump::new(&mut memory).capacity(), 64);
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.backing.len()
@@ -111,6 +147,21 @@ impl<B: Backing> Bump<B> {
     /// Frees every block at once. Nothing can be using one, since whatever does borrows the bump.
     ///
     /// O(1); no destructor runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::Bump;
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 64];
+    /// let mut bump = Bump::new(&mut memory);
+    /// for round in 0..1000 {
+    ///     assert_eq!(*Box::new_in([round; 8], &bump), [round; 8]);
+    ///     bump.reset();
+    /// }
+    /// ```
     pub fn reset(&mut self) {
         self.used.set(0);
     }

@@ -33,11 +33,45 @@ pub(crate) mod sealed {
 ///
 /// Sealed: an allocator relies on the two properties that its implementors keep, that nobody else touches the memory
 /// and that it stays in place when the backing moves.
+///
+/// # Examples
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{AllocError, Backing, Bump};
+///
+/// /// Takes a bump allocator wherever its memory is from.
+/// fn room<B: Backing>(bump: &Bump<B>) -> usize {
+///     bump.capacity() - bump.used()
+/// }
+///
+/// let mut memory = [MaybeUninit::uninit(); 64];
+/// let parent = Bump::new(&mut memory);
+/// let child = Bump::in_parent(&parent, 16)?;
+/// assert_eq!(room(&child), 16);
+/// assert!(room(&parent) <= 64 - 16);
+/// # Ok::<(), AllocError>(())
+/// ```
 pub trait Backing: sealed::Memory {}
 
 /// Memory lent by the caller for `'m`, for instance a static [`Arena`](crate::Arena) or a local array.
 ///
 /// Nothing is given back: the borrow simply ends with the allocator.
+///
+/// # Examples
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{Borrowed, Bump};
+///
+/// struct Parser<'m> {
+///     scratch: Bump<Borrowed<'m>>,
+/// }
+///
+/// let mut memory = [MaybeUninit::uninit(); 64];
+/// let parser = Parser { scratch: Bump::new(&mut memory) };
+/// assert_eq!(parser.scratch.capacity(), 64);
+/// ```
 #[derive(Debug)]
 pub struct Borrowed<'m> {
     base: NonNull<u8>,
@@ -74,6 +108,27 @@ unsafe impl Sync for Borrowed<'_> {}
 /// One block of a parent allocator, given back when the extent is dropped.
 ///
 /// An allocator made by one of the `in_parent` constructors holds one, so that a parent gets everything back.
+///
+/// # Examples
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{AllocRef, Bump, Extent, MemReq, SizeClasses, table};
+///
+/// struct Parser<P: AllocRef> {
+///     scratch: Bump<Extent<P>>,
+/// }
+///
+/// let mut memory = [MaybeUninit::uninit(); 2048];
+/// let system = SizeClasses::new(&table([MemReq::new(256, 4)]), &mut memory)?;
+/// let live = || system.classes().map(|class| class.live).sum::<usize>();
+///
+/// let parser = Parser { scratch: Bump::in_parent(&system, 200)? };
+/// assert_eq!((parser.scratch.capacity(), live()), (200, 1));
+/// drop(parser);
+/// assert_eq!(live(), 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Extent<P: AllocRef> {
     base: NonNull<u8>,

@@ -63,6 +63,18 @@ impl<'m> FixedBlock<Borrowed<'m>> {
     /// As many blocks of the given size and alignment as fit into the caller's memory, which may be none.
     ///
     /// The size is rounded up to a multiple of the alignment and to hold one pointer. Touches none of the memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let words = FixedBlock::new(Layout::new::<u64>(), &mut memory);
+    /// assert_eq!(*Box::new_in(7_u64, &words), 7);
+    /// ```
     #[must_use]
     pub fn new(block: Layout, memory: &'m mut [MaybeUninit<u8>]) -> Self {
         Self::over(block, Borrowed::new(memory))
@@ -114,24 +126,76 @@ impl<B: Backing> FixedBlock<B> {
     }
 
     /// The size and alignment of every block, in bytes, after rounding.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let bytes = FixedBlock::new(Layout::new::<u8>(), &mut memory);
+    /// assert_eq!(bytes.block(), Layout::new::<usize>()); // room for a link
+    /// ```
     #[must_use]
     pub fn block(&self) -> Layout {
         self.block
     }
 
     /// How many blocks can be live at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let words = FixedBlock::new(Layout::new::<u64>(), &mut memory);
+    /// assert!((127..=128).contains(&words.capacity())); // one is lost if the memory is not aligned
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let words = FixedBlock::new(Layout::new::<u64>(), &mut memory);
+    /// for n in 0..10_u64 {
+    ///     drop(Box::new_in(n, &words));
+    /// }
+    /// assert_eq!(words.peak(), 1);
+    /// ```
     #[must_use]
     pub fn peak(&self) -> usize {
         self.capacity - self.blocks.untouched()
     }
 
     /// How many blocks are live. Walks the free list: O(peak - live).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let words = FixedBlock::new(Layout::new::<u64>(), &mut memory);
+    /// let seven = Box::new_in(7_u64, &words);
+    /// assert_eq!(words.live(), 1);
+    /// drop(seven);
+    /// assert_eq!(words.live(), 0);
+    /// ```
     #[must_use]
     pub fn live(&self) -> usize {
         self.peak() - self.blocks.recycled()

@@ -4,6 +4,14 @@ use crate::MemReq;
 
 /// The unit that block sizes are rounded up to, and the alignment that every block has at least, in bytes: two words
 /// (16 on a 64-bit machine, 8 on a 32-bit one).
+///
+/// # Examples
+///
+/// ```
+/// use fibra_allocators::{GRANULE, MemReq, table};
+///
+/// assert_eq!(table([MemReq::new(1, 5)]).rows(), [MemReq::new(GRANULE, 5)]);
+/// ```
 pub const GRANULE: usize = 2 * size_of::<usize>();
 
 /// The greatest alignment that a class gives its blocks, in bytes.
@@ -13,6 +21,16 @@ pub(crate) const MAX_ALIGN: usize = 4096;
 const ARENA_ALIGN: usize = 16;
 
 /// Why a list of rows is no size-class table. Rows are counted from 0, in the order given.
+///
+/// # Examples
+///
+/// ```
+/// use fibra_allocators::{FixupError, MemReq, fixup};
+///
+/// let error = fixup([MemReq::new(64, 10), MemReq::new(128, 0)]).unwrap_err();
+/// assert_eq!(error, FixupError::NoBlocks { row: 1 });
+/// assert_eq!(error.to_string(), "row 1 of the size-class table asks for 0 blocks");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FixupError {
     /// There is no row at all, so no request could ever be served.
@@ -58,6 +76,15 @@ impl core::error::Error for FixupError {}
 ///
 /// Made by [`fixup`] or, as a constant, by [`table`]. `N` is the number of rows that were given; equal sizes are merged, so
 /// the table may have fewer.
+///
+/// # Examples
+///
+/// ```
+/// use fibra_allocators::{MemReq, Table, table};
+///
+/// const SIZES: Table<3> = table([MemReq::new(64, 5), MemReq::new(32, 10), MemReq::new(64, 1)]);
+/// assert_eq!(SIZES.rows(), [MemReq::new(32, 10), MemReq::new(64, 6)]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Table<const N: usize> {
     /// The first `len` are the table. The others are 0 blocks of 0 bytes, so that equal tables compare equal.
@@ -195,12 +222,24 @@ impl<const N: usize> Table<N> {
     }
 
     /// The rows, smallest block first.
+    ///
+    /// For an example see [`Table`].
     #[must_use]
     pub const fn rows(&self) -> &[MemReq] {
         self.rows.split_at(self.len).0
     }
 
     /// The bytes of all blocks together.
+    ///
+    /// O(rows).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::{MemReq, table};
+    ///
+    /// assert_eq!(table([MemReq::new(64, 10), MemReq::new(32, 4)]).block_bytes(), 640 + 128);
+    /// ```
     #[must_use]
     pub const fn block_bytes(&self) -> usize {
         let mut bytes = 0;
@@ -213,6 +252,16 @@ impl<const N: usize> Table<N> {
     }
 
     /// The alignment of memory that needs no padding, in bytes: that of the most aligned class, at most 4096.
+    ///
+    /// O(rows).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::{MemReq, table};
+    ///
+    /// assert_eq!(table([MemReq::new(48, 10), MemReq::new(64, 10)]).arena_align(), 64); // 48 is a multiple of 16 only
+    /// ```
     #[must_use]
     pub const fn arena_align(&self) -> usize {
         let mut align = GRANULE;

@@ -21,6 +21,8 @@ pub struct MemReq {
 
 impl MemReq {
     /// `n_blocks` blocks of `block_size` bytes.
+    ///
+    /// For an example see [`MemReq`].
     #[must_use]
     pub const fn new(block_size: usize, n_blocks: usize) -> Self {
         MemReq { block_size, n_blocks }

@@ -99,6 +99,18 @@ pub struct SizeClasses<const N: usize, B: Backing> {
 }
 
 /// The memory given to [`SizeClasses::new`] does not hold the classes.
+///
+/// # Examples
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{MemReq, SizeClasses, table};
+///
+/// let mut memory = [MaybeUninit::uninit(); 100];
+/// let error = SizeClasses::new(&table([MemReq::new(64, 10)]), &mut memory).unwrap_err();
+/// assert!(error.needed >= 640);
+/// assert_eq!(error.got, 100);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ArenaTooSmall {
     /// Bytes that would do at this address: [`Table::block_bytes`] and the padding up to [`Table::arena_align`].
@@ -121,6 +133,20 @@ impl<'m, const N: usize> SizeClasses<N, Borrowed<'m>> {
     /// # Errors
     ///
     /// [`ArenaTooSmall`] if the memory does not hold the classes; [`Table::arena_size`] bytes, aligned to 16, always do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{MemReq, SizeClasses, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let system = SizeClasses::new(&table([MemReq::new(64, 2), MemReq::new(256, 1)]), &mut memory)?;
+    /// let (_one, _two) = (Box::new_in([1_u8; 50], &system), Box::new_in([2_u8; 64], &system));
+    /// assert!(Box::try_new_in([3_u8; 50], &system).is_err(), "a class borrows no block of another");
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
     pub fn new(table: &Table<N>, memory: &'m mut [MaybeUninit<u8>]) -> Result<Self, ArenaTooSmall> {
         Self::over(table, Borrowed::new(memory))
     }
@@ -196,6 +222,21 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
     /// The counts of each class, smallest block first.
     ///
     /// Each step walks the free list of its class: O(peak - live).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{MemReq, SizeClasses, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let system = SizeClasses::new(&table([MemReq::new(64, 2), MemReq::new(256, 1)]), &mut memory)?;
+    /// let _hundred = Box::new_in([0_u8; 100], &system);
+    /// let free: Vec<_> = system.classes().map(|class| class.reserved - class.live).collect();
+    /// assert_eq!(free, [2, 0]);
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
     pub fn classes(&self) -> impl Iterator<Item = ClassStats> + '_ {
         self.classes.iter().zip(self.table.rows()).map(|(class, &MemReq { block_size, n_blocks })| {
             let peak = n_blocks - class.untouched();
@@ -204,6 +245,18 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
     }
 
     /// The table that the classes were made from.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{MemReq, SizeClasses, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let system = SizeClasses::new(&table([MemReq::new(64, 10)]), &mut memory)?;
+    /// assert_eq!(system.table().rows(), [MemReq::new(64, 10)]);
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
     #[must_use]
     pub fn table(&self) -> &Table<N> {
         &self.table

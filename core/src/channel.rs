@@ -41,6 +41,8 @@ const SEALED: *const () = ptr::without_provenance(8);
 pub(crate) const DISSOLVING: u8 = 1;
 /// The process is closing: the ring is kept for the report, and nobody can meet any more.
 const IN_CLOSING: u8 = 2;
+/// All of its fibres have been found to be stuck, and nothing has happened to its ring since.
+pub(crate) const STUCK: u8 = 4;
 
 /// The untyped front of every channel.
 #[repr(C)]
@@ -221,6 +223,7 @@ impl ChannelRef {
 
     /// Puts a node at the end of the ring. None of the opposite direction is in there.
     fn link(self, node: NodeRef) {
+        self.unmark();
         match self.ring().first() {
             None => self.set_first(Some(node)),
             Some(first) => {
@@ -232,6 +235,11 @@ impl ChannelRef {
                 unsafe { NodeRef::new(last) }.next.set(node.as_ptr());
             }
         }
+    }
+
+    /// Its fibres may not all be stuck any more.
+    fn unmark(self) {
+        self.flags.set(self.flags.get() & !STUCK);
     }
 
     /// Takes a node out of the ring.
@@ -315,6 +323,7 @@ impl ChannelRef {
     /// soon as everything is in order.
     #[must_use]
     pub fn meet(self, node: NodeRef) -> Option<Waker> {
+        self.unmark();
         self.unlink(node);
         node.state.set(State::Done);
         let waker = node.take_waker();
@@ -350,6 +359,7 @@ impl ChannelRef {
         if node.kind.get() & IN_REPORT != 0 {
             return None;
         }
+        self.unmark();
         self.unlink(node);
         self.seal();
         let waker = node.take_waker();
@@ -369,6 +379,7 @@ impl ChannelRef {
     pub fn add_endpoint(self, directions: &[Direction]) -> Option<()> {
         self.process.channels.add_endpoints(1)?;
         self.endpoints.set(self.endpoints.get() + 1);
+        self.unmark();
         if self.flags.get() & IN_CLOSING == 0 {
             for direction in directions {
                 let count = &self.counterparts[direction.opposite() as usize];
@@ -403,6 +414,14 @@ impl ChannelRef {
                 (reporting.note_holder)(self, node.direction());
             }
         }
+        let is_last = self.endpoints.get() == 0 && !is_closing;
+        if !is_last && !is_closing {
+            self.seal();
+            if dissolve {
+                self.dissolve();
+            }
+        }
+        // The allocator is foreign code, so it comes last.
         if kinds & IN_REPORT != 0 {
             for node in nodes {
                 node.kind.set(node.kind.get() | ORPHAN);
@@ -411,16 +430,8 @@ impl ChannelRef {
             // SAFETY: `dup` made the block with this layout, and its endpoint is going.
             unsafe { process.deallocate(nodes[0].block(0), self.info.endpoint_layout) };
         }
-        if is_closing {
-            return;
-        }
-        if self.endpoints.get() == 0 {
+        if is_last {
             self.free();
-        } else {
-            self.seal();
-            if dissolve {
-                self.dissolve();
-            }
         }
     }
 
@@ -461,9 +472,19 @@ impl ChannelRef {
         if !self.has_counterpart(first.direction()) {
             return Some((first, false));
         }
-        let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
-        let is_stuck = self.info.is_stuck?;
-        is_stuck(self).then(|| (self.ring().nodes().find(wants_end).unwrap_or(first), true))
+        // Found out once; whatever happens to the ring meanwhile takes the mark away.
+        if self.flags.get() & STUCK == 0 {
+            let is_stuck = self.info.is_stuck?;
+            if !is_stuck(self) {
+                return None;
+            }
+            let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
+            if let Some(node) = self.ring().nodes().find(wants_end) {
+                return Some((node, true));
+            }
+            self.flags.set(self.flags.get() | STUCK);
+        }
+        Some((first, true))
     }
 }
 
@@ -477,8 +498,14 @@ impl ChannelRef {
         }
         for node in self.ring().nodes() {
             node.kind.set(node.kind.get() | IN_REPORT);
-            if let Some(fibre) = node.fibre() {
-                each(fibre);
+            match node.fibre() {
+                // It ended long ago; only its block is still there.
+                Some(fibre) if fibre.flags() & FINISHED != 0 => {
+                    node.fibre.set(None);
+                    fibre.forget_wait(self.process);
+                }
+                Some(fibre) => each(fibre),
+                None => {}
             }
         }
         // The frozen list needs `prev` no more: no channel leaves it before the end.

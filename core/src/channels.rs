@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use crate::channel::{ChannelCore, ChannelRef, DISSOLVING};
+use crate::channel::{ChannelCore, ChannelRef, DISSOLVING, STUCK};
 use crate::fibre::{FibreRef, LIVE};
 use crate::node::{Direction, NodeRef};
 use crate::process::ProcessCore;
@@ -109,7 +109,7 @@ impl Channels {
 
     /// A channel has no more waits to end: it goes to the end of the list.
     fn dissolved(&self, channel: ChannelRef) {
-        channel.flags.set(channel.flags.get() & !DISSOLVING);
+        channel.flags.set(channel.flags.get() & !(DISSOLVING | STUCK));
         self.first.set(channel.next.get());
     }
 

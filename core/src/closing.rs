@@ -10,6 +10,8 @@ impl ProcessRef {
     /// Destroys everything that is left. After a panic in a destructor or in the visitor, to be called again; true when
     /// there is nothing left to do.
     pub fn close(self) {
+        // The platform may have caught a fibre's panic, and not have said so.
+        self.destroy_panicked();
         if !self.closing.replace(true) {
             self.freeze();
         }
@@ -26,7 +28,8 @@ impl ProcessRef {
         self.channels.thaw();
         while let Some(fibre) = self.frozen.get() {
             self.frozen.set(fibre.next.get());
-            // SAFETY: its future is gone, the queue is empty, and the rings that named it were released.
+            // SAFETY: its future is gone, and the queue is empty. A ring that still names it belongs to a channel whose endpoint
+            // was forgotten, and which nobody can reach any more.
             unsafe { fibre.release(self) };
         }
     }

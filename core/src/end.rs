@@ -144,6 +144,9 @@ impl<T, L: Lock> End<'_, T, L> {
     pub fn take_back(&mut self) -> bool {
         let node = self.node();
         let has_value = !matches!(node.state.get(), State::Idle | State::Done);
+        if node.state.get() == State::Dead {
+            self.forget_dead_wait();
+        }
         let waker = if node.is_waiting() { self.lock().with(|| self.channel.withdraw(node)) } else { None };
         node.state.set(State::Idle);
         /// Drops the value if the foreign waker's destructor panics.
@@ -173,6 +176,14 @@ impl<T, L: Lock> End<'_, T, L> {
             drop(self.lock().with(|| self.channel.withdraw(node)));
         } else if node.state.get() == State::Dead {
             node.state.set(State::Idle);
+            self.forget_dead_wait();
+        }
+    }
+
+    /// The running fibre has taken back a wait that could never end, so it will not be what the fibre collapses of.
+    fn forget_dead_wait(&self) {
+        if let Some(fibre) = self.channel.process.current.get() {
+            fibre.has_dead_wait.set(false);
         }
     }
 
@@ -345,11 +356,11 @@ impl<T, L: Lock> End<'_, T, L> {
     #[inline(never)]
     pub fn hand_to(&mut self, reader: NodeRef) {
         let (node, channel) = (self.node(), self.channel);
-        // SAFETY: this end's value is in its slot, and with `Idle` it counts as moved out; a waiting reader's slot is
-        // empty, and with `Done`, which `meet` sets, it counts as filled.
+        // SAFETY: this end's value is in its slot, and with `Done` it counts as taken, even if the foreign waker panics; a
+        // waiting reader's slot is empty, and with `Done`, which `meet` sets, it counts as filled.
         let waker = self.lock().with(|| unsafe {
             Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1);
-            node.state.set(State::Idle);
+            node.state.set(State::Done);
             channel.meet(reader)
         });
         if let Some(waker) = waker {
@@ -398,7 +409,9 @@ impl<T, L: Lock> End<'_, T, L> {
             }
             if !channel.has_counterpart(direction) {
                 node.state.set(State::Dead);
-                if let (Some(fibre), Some(reporting)) = (fibre, channel.process.reporting.get()) {
+                if waiting == State::Waiting
+                    && let (Some(fibre), Some(reporting)) = (fibre, channel.process.reporting.get())
+                {
                     (reporting.dead_wait)(channel.process, fibre, channel, direction);
                 }
                 return true;
@@ -433,6 +446,7 @@ impl<'p, T, L: Lock> End<'p, T, L> {
         };
         self.load(value);
         self.hand_to(reader);
+        self.node().state.set(State::Idle);
         Ok(())
     }
 

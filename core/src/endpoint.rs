@@ -66,6 +66,32 @@ pub(crate) fn two_way<'p, T, L: Lock, N>(
 ///
 /// `'p` is the process's lifetime, `T` the type of the values, `L` the channel's lock ([`NoLock`]: a sequential channel,
 /// which is neither `Send` nor `Sync`).
+///
+/// ```
+/// use fibra_core::Writer;
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// async fn count(mut to: Writer<'_, u32>, until: u32) {
+///     for n in 1..=until {
+///         to.write(n).await;
+///     }
+/// }
+/// let mut sum = 0;
+/// let total = &mut sum;
+/// fibra_core::run(&pool, |p| {
+///     let (w, mut r) = p.channel().unwrap();
+///     p.spawn(count(w, 4)).unwrap();
+///     p.spawn(async move {
+///         loop {
+///             *total += r.read().await; // ends with the writer
+///         }
+///     })
+///     .unwrap();
+/// })?;
+/// assert_eq!(sum, 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Writer<'p, T, L: Lock = NoLock> {
     end: End<'p, T, L>,
 }
@@ -78,6 +104,30 @@ pub struct Writer<'p, T, L: Lock = NoLock> {
 ///
 /// A value that was delivered to a read which was then dropped or forgotten stays with the reader and comes from its next
 /// read. It is dropped only with the reader.
+///
+/// ```
+/// use fibra_core::Reader;
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// async fn expect(mut from: Reader<'_, char>, text: &str) {
+///     for letter in text.chars() {
+///         assert_eq!(from.read().await, letter);
+///     }
+/// }
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     let (mut w, r) = p.channel().unwrap();
+///     p.spawn(expect(r, "ok")).unwrap();
+///     p.spawn(async move {
+///         w.write('o').await;
+///         w.write('k').await;
+///         w.write('?').await; // the reader has gone: collapses here
+///     })
+///     .unwrap();
+/// })?;
+/// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reader<'p, T, L: Lock = NoLock> {
     end: End<'p, T, L>,
 }
@@ -87,6 +137,30 @@ pub struct Reader<'p, T, L: Lock = NoLock> {
 /// Any number of fibres may hold endpoints of one channel. A wait can end as long as another endpoint exists whose fibre
 /// is not itself parked on that channel, in the same direction, and on nothing else: if all wait to read, they collapse.
 /// (Endpoints whose fibres wait for something else as well are looked at when no fibre is ready.)
+///
+/// ```
+/// use fibra_core::Endpoint;
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+/// async fn double(mut line: Endpoint<'_, u32>) {
+///     loop {
+///         let n = line.read().await;
+///         line.write(2 * n).await;
+///     }
+/// }
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     let (mut near, far) = p.two_way().unwrap();
+///     p.spawn(double(far)).unwrap();
+///     p.spawn(async move {
+///         near.write(21).await;
+///         assert_eq!(near.read().await, 42);
+///     })
+///     .unwrap();
+/// })?;
+/// assert_eq!((outcome.finished, outcome.collapsed), (1, 1)); // nobody asks any more
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Endpoint<'p, T, L: Lock = NoLock> {
     reader: End<'p, T, L>,
     writer: End<'p, T, L>,
@@ -135,15 +209,50 @@ impl<'p, T, L: Lock> Writer<'p, T, L> {
     ///
     /// # Errors
     /// The value, if no reader waits.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u8>().unwrap();
+    ///     assert_eq!(w.try_write(1), Err(1)); // nobody waits yet
+    ///     p.spawn(async move { assert_eq!(r.read().await, 2) }).unwrap();
+    ///     p.spawn(async move { assert_eq!(w.try_write(2), Ok(())) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_write(&mut self, value: T) -> Result<(), T> {
         self.end.try_write(value)
     }
 
-    /// Makes another writer of the same channel.
+    /// Makes another writer of the same channel. Takes one block, and constant time.
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no block of [`dup_layout::<T>()`](crate::dup_layout).
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut sum = 0;
+    /// let total = &mut sum;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut r) = p.channel::<u32>().unwrap();
+    ///     let mut two = one.dup().unwrap();
+    ///     p.spawn(async move { one.write(1).await }).unwrap();
+    ///     p.spawn(async move { two.write(2).await }).unwrap();
+    ///     p.spawn(async move {
+    ///         while let Some(n) = r.read_or_end().await {
+    ///             *total += n;
+    ///         }
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dup(&self) -> Result<Self, AllocError> {
         Ok(Writer { end: self.end.dup(Direction::Write)? })
     }
@@ -159,7 +268,23 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
     /// May never return: if the last writer goes, the fibre can never run again, and is destroyed. To be told instead,
     /// use [`read_or_end`](Self::read_or_end).
     ///
-    /// For an example see [`Writer::write`].
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u32>().unwrap();
+    ///     p.spawn(async move { w.write(7).await }).unwrap();
+    ///     p.spawn(async move {
+    ///         assert_eq!(r.read().await, 7);
+    ///         r.read().await; // the writer has gone: collapses here
+    ///         unreachable!();
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn read(&mut self) -> Read<'_, 'p, T, L> {
         Read { end: Some(&mut self.end) }
@@ -204,15 +329,46 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
 
     /// Reads a value if there is one: from a read that was dropped after delivery, or from a writer that waits. Never
     /// waits.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u8>().unwrap();
+    ///     assert_eq!(r.try_read(), None); // nobody waits yet
+    ///     p.spawn(async move { w.write(1).await }).unwrap();
+    ///     p.spawn(async move { assert_eq!(r.try_read(), Some(1)) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_read(&mut self) -> Option<T> {
         self.end.try_read()
     }
 
-    /// Makes another reader of the same channel.
+    /// Makes another reader of the same channel. Takes one block, and constant time.
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no block of [`dup_layout::<T>()`](crate::dup_layout).
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut one) = p.channel::<&str>().unwrap();
+    ///     let mut two = one.dup().unwrap();
+    ///     p.spawn(async move { assert_eq!(one.read().await, "for the first to wait") }).unwrap();
+    ///     p.spawn(async move { assert_eq!(two.read().await, "for the second") }).unwrap();
+    ///     p.spawn(async move {
+    ///         w.write("for the first to wait").await;
+    ///         w.write("for the second").await;
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dup(&self) -> Result<Self, AllocError> {
         Ok(Reader { end: self.end.dup(Direction::Read)? })
     }
@@ -274,6 +430,19 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     ///
     /// # Errors
     /// The value, if no endpoint waits to read.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<u8>().unwrap();
+    ///     assert_eq!(one.try_write(1), Err(1)); // nobody waits yet
+    ///     p.spawn(async move { assert_eq!(other.read().await, 2) }).unwrap();
+    ///     p.spawn(async move { assert_eq!(one.try_write(2), Ok(())) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_write(&mut self, value: T) -> Result<(), T> {
         self.reader.clear_read();
         self.writer.try_write(value)
@@ -286,6 +455,19 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     ///
     /// # Collapse
     /// May never return: if no other endpoint can come to write, the fibre is destroyed.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<u8>().unwrap();
+    ///     p.spawn(async move { drop(one.read().await) }).unwrap();
+    ///     p.spawn(async move { drop(other.read().await) }).unwrap();
+    /// })?;
+    /// assert_eq!(outcome.collapsed, 2); // both wait to read, and nobody is left to write
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn read(&mut self) -> Read<'_, 'p, T, L> {
         self.clear_write();
@@ -299,6 +481,23 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     ///
     /// # Collapse
     /// Returns where [`read`](Self::read) would collapse.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<u8>().unwrap();
+    ///     p.spawn(async move { one.write(1).await }).unwrap();
+    ///     p.spawn(async move {
+    ///         assert_eq!(other.read_or_end().await, Some(1));
+    ///         assert_eq!(other.read_or_end().await, None);
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
         self.clear_write();
@@ -309,15 +508,47 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     }
 
     /// Reads a value if there is one, as [`Reader::try_read`] does. Never waits.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<u8>().unwrap();
+    ///     assert_eq!(one.try_read(), None); // nobody waits yet
+    ///     p.spawn(async move { other.write(1).await }).unwrap();
+    ///     p.spawn(async move { assert_eq!(one.try_read(), Some(1)) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_read(&mut self) -> Option<T> {
         self.clear_write();
         self.reader.try_read()
     }
 
-    /// Makes another endpoint of the same channel.
+    /// Makes another endpoint of the same channel. Takes one block, and constant time.
     ///
     /// # Errors
-    /// [`AllocError`] if the process's allocator has no block for the two slots.
+    /// [`AllocError`] if the process's allocator has no block of twice [`dup_layout::<T>()`](crate::dup_layout).
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut server, mut one) = p.two_way::<u32>().unwrap();
+    ///     let mut two = one.dup().unwrap();
+    ///     p.spawn(async move { assert_eq!(one.read().await, 1) }).unwrap();
+    ///     p.spawn(async move { assert_eq!(two.read().await, 2) }).unwrap();
+    ///     p.spawn(async move {
+    ///         server.write(1).await;
+    ///         server.write(2).await;
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dup(&self) -> Result<Self, AllocError> {
         let process = self.reader.channel.process;
         let layout = Layout::new::<Slots<T>>();

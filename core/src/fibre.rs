@@ -54,6 +54,10 @@ pub(crate) struct Fibre {
     pub status: Cell<u32>,
     /// Set through the process's waker, perhaps by another thread that borrows it during the poll.
     pub woken: AtomicBool,
+    /// `ProcessCore::dead_wait` is of this fibre, not of an earlier one in the same block.
+    pub has_dead_wait: Cell<bool>,
+    /// Its destructor has panicked, which will have been told.
+    pub has_panicked: Cell<bool>,
 }
 
 /// A pointer to a fibre's header.
@@ -262,6 +266,8 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
                     vtable: Cell::new(Tables::<F, X, A>::LIVE),
                     status: Cell::new(QUEUED),
                     woken: AtomicBool::new(false),
+                    has_dead_wait: Cell::new(false),
+                    has_panicked: Cell::new(false),
                 },
                 extra,
             });
@@ -317,6 +323,7 @@ impl<F: Future<Output = ()>, X: IsExtra> Task<F, X> {
             fn drop(&mut self) {
                 let Leave { fibre, process, .. } = *self;
                 if self.has_panicked {
+                    fibre.has_panicked.set(true);
                     process.note_panic(process.reporting.get().map(|reporting| (reporting.identity)(fibre)));
                 }
                 fibre.status.set(fibre.status.get() - 1);
@@ -376,6 +383,8 @@ pub(crate) const fn marker<T: Marker>() -> Fibre {
         ),
         status: Cell::new(0),
         woken: AtomicBool::new(false),
+        has_dead_wait: Cell::new(false),
+        has_panicked: Cell::new(false),
     }
 }
 

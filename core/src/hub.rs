@@ -28,16 +28,59 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_unless_mod
 /// How a process waits when none of its fibres is ready but something outside may still wake one.
 ///
 /// On a chip: wait-for-event or wait-for-interrupt. With an operating system: a condition variable (`fibra-std` has it).
+///
+/// ```
+/// use fibra_core::Idle;
+/// use std::sync::{Condvar, Mutex};
+///
+/// /// The flag remembers a wake-up that comes before the wait.
+/// struct Sleeper {
+///     woken: Mutex<bool>,
+///     changed: Condvar,
+/// }
+/// impl Idle for Sleeper {
+///     fn wait(&self) {
+///         let woken = self.woken.lock().unwrap();
+///         *self.changed.wait_while(woken, |woken| !*woken).unwrap() = false;
+///     }
+///     fn wake(&self) {
+///         *self.woken.lock().unwrap() = true;
+///         self.changed.notify_one();
+///     }
+/// }
+/// let sleeper = Sleeper { woken: Mutex::new(false), changed: Condvar::new() };
+/// sleeper.wake();
+/// sleeper.wait(); // returns at once
+/// ```
 pub trait Idle: Sync {
     /// Returns soon after [`wake`](Self::wake) was called, and at once if it was called since the last `wait` returned.
     /// May return early.
+    ///
+    /// # Blocking
+    /// Suspends the process's thread, and so all its fibres, which are parked then.
+    ///
+    /// For an example see [`Idle`].
     fn wait(&self);
 
     /// Ends a [`wait`](Self::wait), now or the next one. Called from any thread and from interrupts.
+    ///
+    /// For an example see [`Idle`].
     fn wake(&self);
 }
 
 /// The part of a hub that its process and its cells share.
+///
+/// Who writes a [`WakeHub`] puts one into it; [`Hub`] has one already.
+///
+/// ```
+/// use fibra_core::{HubCore, Idle};
+/// # struct WaitForEvent;
+/// # impl Idle for WaitForEvent {
+/// #     fn wait(&self) {}
+/// #     fn wake(&self) {}
+/// # }
+/// static CORE: HubCore = HubCore::new(&WaitForEvent);
+/// ```
 pub struct HubCore {
     inbox: AtomicPtr<WakeCell>,
     idle: &'static dyn Idle,
@@ -50,6 +93,8 @@ pub struct HubCore {
 impl HubCore {
     const_unless_modelled! {
     /// A hub that no process uses yet.
+    ///
+    /// For an example see [`HubCore`].
     pub fn new(idle: &'static dyn Idle) -> Self {
         HubCore {
             inbox: AtomicPtr::new(ptr::null_mut()),
@@ -128,6 +173,13 @@ const INBOX: usize = 4;
 const WAKER: usize = 8;
 
 /// What the wakers of one fibre point at. Its states are drawn in the source.
+///
+/// Who writes a [`WakeHub`] keeps a number of them; [`Hub`] has its own.
+///
+/// ```
+/// use fibra_core::WakeCell;
+/// static CELLS: [WakeCell; 8] = [const { WakeCell::new() }; 8];
+/// ```
 pub struct WakeCell {
     state: AtomicUsize,
     /// The link of the inbox. Belongs to whoever set `INBOX`, until the inbox is emptied.
@@ -148,6 +200,8 @@ unsafe impl Sync for WakeCell {}
 impl WakeCell {
     const_unless_modelled! {
     /// A free cell.
+    ///
+    /// For an example see [`WakeCell`].
     #[expect(clippy::new_without_default, reason = "a cell is of no use on its own")]
     pub fn new() -> Self {
         WakeCell {
@@ -198,9 +252,11 @@ impl WakeCell {
     fn wake(&'static self) {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            if state & OWNED == 0 || state & NOTIFIED != 0 {
+            if state & OWNED == 0 {
                 return;
             }
+            // Written even if nothing changes: so that the process, when it takes the notice away, also sees what was done
+            // before this call.
             let new = state | NOTIFIED | INBOX;
             match self.state.compare_exchange_weak(state, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
@@ -251,11 +307,45 @@ fn cell(data: *const ()) -> &'static WakeCell {
 /// Where a process gets its wake cells from.
 ///
 /// [`Hub`] is the one for a `static`; `fibra-std` has one that grows.
+///
+/// ```
+/// use fibra_core::{HubCore, Idle, Setup, WakeCell, WakeHub};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// # struct WaitForEvent;
+/// # impl Idle for WaitForEvent {
+/// #     fn wait(&self) {}
+/// #     fn wake(&self) {}
+/// # }
+/// struct TwoCells(HubCore, [WakeCell; 2]);
+/// impl WakeHub for TwoCells {
+///     fn core(&'static self) -> &'static HubCore {
+///         &self.0
+///     }
+///     fn candidate(&'static self, nth: usize) -> Option<&'static WakeCell> {
+///         self.1.get(nth)
+///     }
+/// }
+/// static HUB: TwoCells = TwoCells(HubCore::new(&WaitForEvent), [const { WakeCell::new() }; 2]);
+///
+/// let (spawned, _) = Setup::new(&pool).hub(&HUB).run(|p| {
+///     (0..3).filter(|_| p.fibre().waker().spawn(async {}).is_ok()).count()
+/// })?;
+/// assert_eq!(spawned, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait WakeHub: Sync {
     /// What the hub's process and cells share: always the same.
+    ///
+    /// For an example see [`WakeHub`].
     fn core(&'static self) -> &'static HubCore;
 
     /// The `nth` cell to try when a fibre asks for one, from 0; `None` ends the search.
+    ///
+    /// A candidate that is in use is passed over, so it need not be free.
+    ///
+    /// For an example see [`WakeHub`].
     fn candidate(&'static self, nth: usize) -> Option<&'static WakeCell>;
 }
 
@@ -281,6 +371,8 @@ pub struct Hub<const N: usize> {
 #[cfg(not(fibra_loom))]
 impl<const N: usize> Hub<N> {
     /// A hub whose process waits by means of `idle`.
+    ///
+    /// For an example see [`Hub`].
     pub const fn new(idle: &'static dyn Idle) -> Self {
         Hub { core: HubCore::new(idle), cells: [const { WakeCell::new() }; N] }
     }
@@ -297,6 +389,31 @@ impl<const N: usize> WakeHub for Hub<N> {
 }
 
 /// Stops a process from anywhere. Made by [`Process::stop_handle`](crate::Process::stop_handle).
+///
+/// It is `Copy`, so any number of places may have one, and keeps nothing alive.
+///
+/// ```
+/// use fibra_core::{Hub, Idle, Setup};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// # struct Busy;
+/// # impl Idle for Busy {
+/// #     fn wait(&self) {
+/// #         std::thread::yield_now()
+/// #     }
+/// #     fn wake(&self) {}
+/// # }
+/// static HUB: Hub<1> = Hub::new(&Busy);
+///
+/// let (handle, outcome) = Setup::new(&pool).hub(&HUB).run(|p| {
+///     p.spawn(async {}).unwrap();
+///     p.stop_handle().expect("there is a hub")
+/// })?;
+/// assert_eq!((outcome.finished, outcome.stopped), (1, 0));
+/// handle.stop(); // its process has ended: nothing happens, and the hub's next process runs undisturbed
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct StopHandle {
     hub: &'static HubCore,
@@ -310,10 +427,41 @@ impl StopHandle {
 
     /// Ends the process at its next turn to look outside: when all fibres that are ready now have run once. Does nothing
     /// if it has ended.
+    ///
+    /// A few atomic operations and one [`Idle::wake`], so it may be called in an interrupt.
+    ///
+    /// ```
+    /// use fibra_core::{Hub, Idle, Setup, yield_now};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// # struct Busy;
+    /// # impl Idle for Busy {
+    /// #     fn wait(&self) {
+    /// #         std::thread::yield_now()
+    /// #     }
+    /// #     fn wake(&self) {}
+    /// # }
+    /// static HUB: Hub<1> = Hub::new(&Busy);
+    ///
+    /// let (_, outcome) = Setup::new(&pool).hub(&HUB).run(|p| {
+    ///     p.stop_handle().expect("there is a hub").stop();
+    ///     p.spawn(async {
+    ///         loop {
+    ///             yield_now().await
+    ///         }
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(outcome.stopped, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop(&self) {
         let mut stop = self.hub.stop.load(Ordering::Relaxed);
-        while self.hub.generation.load(Ordering::Relaxed) == self.generation && stop != self.generation {
-            // Compared, not stored: else a handle of an earlier process, if it was slow, could undo the stop of a later one.
+        while self.hub.generation.load(Ordering::Relaxed) == self.generation
+            && self.generation.wrapping_sub(stop).cast_signed() > 0
+        {
+            // Only ever raised: else the handle of an earlier process, if it was slow, could undo the stop of a later one.
             match self.hub.stop.compare_exchange(stop, self.generation, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return self.hub.idle.wake(),
                 Err(now) => stop = now,

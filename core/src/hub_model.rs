@@ -5,9 +5,10 @@ use std::vec::Vec;
 
 use core::task::Waker;
 
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::hub::{HubCore, Idle, WakeCell};
+use crate::hub::{HubCore, Idle, StopHandle, WakeCell};
 
 struct NeverWaits;
 impl Idle for NeverWaits {
@@ -133,5 +134,40 @@ fn two_cells_posted_at_once_are_both_heard() {
             thread.join().unwrap();
         }
         assert!(early + heard(hub) >= 2);
+    });
+}
+
+#[test]
+fn what_was_done_before_a_wake_up_is_seen_after_it_was_heard() {
+    loom::model(|| {
+        let (hub, cell) = hub();
+        let data: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+        let (early, outside) = (waker(cell), waker(cell));
+        // A wake-up that was not heard yet: the next one finds the cell in the inbox.
+        early.wake_by_ref();
+        let thread = thread::spawn(move || {
+            data.store(1, Ordering::Relaxed);
+            outside.wake_by_ref();
+            outside
+        });
+        let seen = if heard(hub) > 0 { data.load(Ordering::Relaxed) } else { 0 };
+        let outside = thread.join().unwrap();
+        assert!(seen == 1 || heard(hub) > 0, "the fibre parks, and will not look again");
+        drop((early, outside));
+    });
+}
+
+#[test]
+fn a_stop_is_not_undone_by_an_earlier_one() {
+    loom::model(|| {
+        let (hub, _) = hub();
+        let first = hub.take().unwrap();
+        let slow = StopHandle::new(hub, first);
+        let thread = thread::spawn(move || slow.stop());
+        hub.give_back();
+        let second = hub.take().unwrap();
+        StopHandle::new(hub, second).stop();
+        thread.join().unwrap();
+        assert!(hub.is_stopped(second));
     });
 }

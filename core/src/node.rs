@@ -22,6 +22,21 @@ use core::task::Waker;
 use crate::fibre::FibreRef;
 
 /// Which way a value moves, seen from the fibre that waits.
+///
+/// ```
+/// use fibra_core::{Direction, Setup};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let mut lost = Vec::new();
+/// Setup::new(&pool).report(&mut |report| lost.push(report.wait().direction())).run(|p| {
+///     let (mut w, r) = p.channel::<u8>().unwrap();
+///     p.spawn(async move { w.write(1).await }).unwrap();
+///     drop(r);
+/// })?;
+/// assert_eq!(lost, [Some(Direction::Write)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The fibre waits to read.
@@ -32,7 +47,7 @@ pub enum Direction {
 
 impl Direction {
     /// The tag of a channel's `waiting` while a fibre waits directly in this direction.
-    pub const fn tag(self) -> usize {
+    pub(crate) const fn tag(self) -> usize {
         match self {
             Direction::Read => 1,
             Direction::Write => 2,

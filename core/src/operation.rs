@@ -11,6 +11,22 @@ use crate::node::State;
 /// A write on its way. Made by [`Writer::write`](crate::Writer::write) and [`Endpoint::write`](crate::Endpoint::write).
 ///
 /// Dropping it before it was delivered drops the value. Once complete, it stays complete.
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// fibra_core::run(&pool, |p| {
+///     let (mut w1, mut r1) = p.channel::<u8>().unwrap();
+///     let (mut w2, mut r2) = p.channel::<u8>().unwrap();
+///     p.spawn(async move {
+///         futures::join!(w1.write(1), w2.write(2)); // both at once, in whatever order they are read
+///     })
+///     .unwrap();
+///     p.spawn(async move { assert_eq!((r2.read().await, r1.read().await), (2, 1)) }).unwrap();
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is written until this is awaited"]
 pub struct Write<'a, 'p, T, L: Lock = NoLock> {
     /// `None` once complete.
@@ -63,6 +79,28 @@ impl<T, L: Lock> Drop for Write<'_, '_, T, L> {
 ///
 /// Dropping it loses nothing: a value that was delivered comes from the endpoint's next read. It must not be polled
 /// again after it completed: it would wait for ever.
+///
+/// ```
+/// use futures::future::{Either, select};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// fibra_core::run(&pool, |p| {
+///     let (mut w1, mut r1) = p.channel::<u8>().unwrap();
+///     let (mut w2, mut r2) = p.channel::<u8>().unwrap();
+///     p.spawn(async move {
+///         let Either::Left((1, _)) = select(r1.read(), r2.read()).await else { unreachable!() };
+///         assert_eq!(r2.read().await, 2); // was delivered to the read that `select` dropped
+///     })
+///     .unwrap();
+///     p.spawn(async move {
+///         w1.write(1).await;
+///         w2.write(2).await;
+///     })
+///     .unwrap();
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is read until this is awaited"]
 pub struct Read<'a, 'p, T, L: Lock = NoLock> {
     /// `None` once complete.
@@ -93,9 +131,27 @@ impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
     }
 }
 
-/// A read on its way, or the end of the stream. Made by [`Reader::read_or_end`](crate::Reader::read_or_end) and [`Endpoint::read_or_end`](crate::Endpoint::read_or_end).
+/// A read on its way, or the end of the stream. Made by [`Reader::read_or_end`](crate::Reader::read_or_end) and
+/// [`Endpoint::read_or_end`](crate::Endpoint::read_or_end).
 ///
 /// Dropping it loses nothing, as with [`Read`]. Polled again after it completed, it says that the stream has ended.
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// fibra_core::run(&pool, |p| {
+///     let (mut w, mut r) = p.channel::<u8>().unwrap();
+///     let (closed, mut ended) = p.channel::<u8>().unwrap();
+///     drop(closed);
+///     p.spawn(async move { w.write(1).await }).unwrap();
+///     p.spawn(async move {
+///         assert_eq!(futures::join!(r.read_or_end(), ended.read_or_end()), (Some(1), None));
+///     })
+///     .unwrap();
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is read until this is awaited"]
 pub struct ReadOrEnd<'a, 'p, T, L: Lock = NoLock> {
     /// `None` once complete.

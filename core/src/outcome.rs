@@ -46,6 +46,26 @@ impl fmt::Display for Outcome {
 }
 
 /// What a fibre waits for, or waited for when it was lost.
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let mut seen = Vec::new();
+/// let out = &mut seen;
+/// fibra_core::run(&pool, |p| {
+///     let (w, mut r) = p.channel_named::<u8>("letters").unwrap();
+///     p.fibre().name("reader").spawn(async move { drop(r.read().await) }).unwrap();
+///     p.spawn(async move {
+///         p.dump(|wait| out.push(*wait));
+///         drop(w);
+///     })
+///     .unwrap();
+/// })?;
+/// assert_eq!((seen[0].fibre(), seen[0].channel()), ("reader", Some("letters")));
+/// assert_eq!(seen[0].to_string(), "fibre `reader` waits to read from channel `letters`");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     fibre: &'static str,
@@ -58,16 +78,22 @@ impl Wait {
     }
 
     /// The fibre's name; by default the type of its future.
+    ///
+    /// For an example see [`Wait`].
     pub fn fibre(&self) -> &'static str {
         self.fibre
     }
 
     /// The channel's name; by default the type of its values. `None` if the fibre waits for no channel.
+    ///
+    /// For an example see [`Wait`].
     pub fn channel(&self) -> Option<&'static str> {
         self.channel.map(|(name, _)| name)
     }
 
     /// Whether the fibre waits to read or to write; `None` if it waits for no channel.
+    ///
+    /// For an example see [`Direction`].
     pub fn direction(&self) -> Option<Direction> {
         self.channel.map(|(_, direction)| direction)
     }
@@ -85,6 +111,21 @@ impl fmt::Display for Wait {
 }
 
 /// How a fibre was lost.
+///
+/// ```
+/// use fibra_core::{Fate, Setup};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let mut fates = Vec::new();
+/// Setup::new(&pool).report(&mut |report| fates.push(report.fate())).run(|p| {
+///     let (w, mut both) = p.channel::<u8>().unwrap();
+///     p.spawn(async move { drop((both.read().await, w)) }).unwrap(); // holds the end that it waits for
+///     p.spawn(core::future::pending()).unwrap();
+/// })?;
+/// assert_eq!(fates, [Fate::Collapsed, Fate::Deadlocked]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {
@@ -97,6 +138,23 @@ pub enum Fate {
 }
 
 /// A fibre that was lost: which, how, and what it waited for.
+///
+/// ```
+/// use fibra_core::{Direction, Fate, Setup};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let mut reports = Vec::new();
+/// Setup::new(&pool).report(&mut |report| reports.push(*report)).run(|p| {
+///     let (w, mut r) = p.channel_named::<u8>("own").unwrap();
+///     p.fibre().name("both").spawn(async move { drop((r.read().await, w)) }).unwrap();
+/// })?;
+/// let [report] = reports[..] else { unreachable!() };
+/// assert_eq!(report.fate(), Fate::Deadlocked);
+/// assert_eq!((report.wait().fibre(), report.wait().direction()), ("both", Some(Direction::Read)));
+/// assert_eq!(report.held_by(), Some("both"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     pub(crate) fate: Fate,
@@ -106,17 +164,23 @@ pub struct Report {
 
 impl Report {
     /// How the fibre was lost.
+    ///
+    /// For an example see [`Fate`].
     pub fn fate(&self) -> Fate {
         self.fate
     }
 
     /// The fibre, and what it waited for. For a collapsed fibre this is the wait that died last.
+    ///
+    /// For an example see [`Report`].
     pub fn wait(&self) -> Wait {
         self.wait
     }
 
     /// Of a deadlocked fibre: the fibre that held the other end of its channel (perhaps itself), or `None` if no fibre
     /// did: then the end was kept, or forgotten, outside.
+    ///
+    /// For an example see [`Report`].
     pub fn held_by(&self) -> Option<&'static str> {
         self.held_by
     }
@@ -145,6 +209,20 @@ impl fmt::Display for Report {
 }
 
 /// Why a run failed.
+///
+/// ```
+/// use fibra_core::{Cause, Fate};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let failure = fibra_core::run(&pool, |p| {
+///     p.fibre().name("pump").essential().spawn(core::future::pending()).unwrap();
+/// })
+/// .unwrap_err();
+/// let Cause::Lost(report) = failure.cause else { unreachable!() };
+/// assert_eq!((report.wait().fibre(), report.fate()), ("pump", Fate::Collapsed));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -157,6 +235,21 @@ pub enum Cause {
 }
 
 /// A run that failed. What it made is not lost: the closure's value and the counts are here.
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let failure = fibra_core::run(&pool, |p| {
+///     p.fibre().name("pump").essential().spawn(core::future::pending()).unwrap();
+///     "made before the fibres ran"
+/// })
+/// .unwrap_err();
+/// assert_eq!(failure.value, Some("made before the fibres ran"));
+/// assert_eq!(failure.outcome.collapsed, 1);
+/// assert_eq!(failure.to_string(), "an essential fibre was lost: fibre `pump` collapsed");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure<R> {
     /// Why.

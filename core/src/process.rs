@@ -239,6 +239,18 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     }
 
     /// The allocator that the process was given.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (live, _) = fibra_core::run(&pool, |p| {
+    ///     p.spawn(async {}).unwrap();
+    ///     p.allocator().classes().map(|class| class.live).sum::<usize>()
+    /// })?;
+    /// assert_eq!(live, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allocator(&self) -> &A {
         &self.allocator
     }
@@ -275,6 +287,34 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// hub, which nothing outside can reach.
     ///
     /// The handle does not keep the process alive, and does nothing once the process has ended.
+    ///
+    /// ```
+    /// use fibra_core::{Hub, Idle, Setup, yield_now};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// # struct Busy;
+    /// # impl Idle for Busy {
+    /// #     fn wait(&self) {
+    /// #         std::thread::yield_now()
+    /// #     }
+    /// #     fn wake(&self) {}
+    /// # }
+    /// static HUB: Hub<1> = Hub::new(&Busy);
+    ///
+    /// let (_, outcome) = Setup::new(&pool).hub(&HUB).run(|p| {
+    ///     let handle = p.stop_handle().expect("there is a hub");
+    ///     p.spawn(async {
+    ///         loop {
+    ///             yield_now().await
+    ///         }
+    ///     })
+    ///     .unwrap();
+    ///     std::thread::spawn(move || handle.stop());
+    /// })?;
+    /// assert_eq!(outcome.stopped, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop_handle(&self) -> Option<StopHandle> {
         self.core.outside.map(|outside| StopHandle::new(outside.hub, self.core.generation))
     }

@@ -30,10 +30,11 @@ pub(crate) static REPORTING: Reporting = Reporting {
     identity: |fibre| (fibre.name(), fibre.is_essential()),
     dead_wait: |process, fibre, channel, direction| {
         process.dead_wait.set(Some((fibre, channel.name(), direction)));
+        fibre.has_dead_wait.set(true);
     },
     collapse: |process, fibre| {
         let wait = match process.dead_wait.take() {
-            Some((who, channel, direction)) if who == fibre => Some((channel, direction)),
+            Some((who, channel, direction)) if who == fibre && fibre.has_dead_wait.get() => Some((channel, direction)),
             _ => None,
         };
         let wait = Wait::new(fibre.name(), wait);
@@ -50,6 +51,9 @@ pub(crate) static REPORTING: Reporting = Reporting {
     deadlocks: |process| {
         for channel in process.channels.frozen() {
             channel.for_each_frozen(|fibre, direction, holder| {
+                if fibre.has_panicked.get() {
+                    return;
+                }
                 let wait = Wait::new(fibre.name(), Some((channel.name(), direction)));
                 let held_by = holder.map(FibreRef::name);
                 tell(process, Report { fate: Fate::Deadlocked, wait, held_by }, fibre.is_essential());

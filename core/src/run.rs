@@ -14,7 +14,8 @@ use crate::reporting::{REPORTING, Reporting};
 /// spawn, until none is left that could ever run again.
 ///
 /// Gives what `setup` returned, and what became of the fibres. When this returns, every fibre has been destroyed, and
-/// all memory is back in the allocator (but for what was forgotten with [`mem::forget`]).
+/// all memory is back in the allocator, but for what was forgotten with [`mem::forget`], or made to own itself (a value in a
+/// channel that holds the last reader of that very channel).
 ///
 /// The process is closed: nothing outside it can wake a fibre. For one that awaits other things than channels, give it a
 /// wake hub: [`Setup::hub`].
@@ -29,7 +30,18 @@ use crate::reporting::{REPORTING, Reporting};
 /// # Blocking
 /// Until the process has ended.
 ///
-/// For an example see the [crate's documentation](crate).
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let (value, outcome) = fibra_core::run(&pool, |p| {
+///     p.spawn(async { println!("runs once the closure has returned") }).unwrap();
+///     "what the closure returned"
+/// })?;
+/// assert_eq!(value, "what the closure returned");
+/// assert_eq!(outcome.finished, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn run<'env, A: AllocRef, R>(
     allocator: A,
     setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
@@ -71,10 +83,34 @@ pub struct Setup<'s, A> {
 }
 
 /// The platform's way of catching panics: calls the function it is given, and says whether it panicked.
+///
+/// It must call its argument exactly once each time, also after a panic: then the rest of the process is destroyed.
+///
+/// ```
+/// use std::panic::{AssertUnwindSafe, catch_unwind};
+/// use fibra_core::{Catch, Cause, Setup};
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let catch: &mut Catch<'_> = &mut |f| catch_unwind(AssertUnwindSafe(f)).is_err();
+/// let failure = Setup::new(&pool).catch(catch).run(|_| panic!("in the closure")).unwrap_err();
+/// assert_eq!((failure.cause, failure.value), (Cause::Panicked, None::<()>));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Catch<'s> = dyn FnMut(&mut dyn FnMut()) -> bool + 's;
 
 impl<'s, A: AllocRef> Setup<'s, A> {
     /// A closed process in the memory of `allocator`.
+    ///
+    /// ```
+    /// use fibra_core::Setup;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = Setup::new(&pool).run(|p| p.spawn(async {}).is_ok())?; // the same as `run`
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(allocator: A) -> Self {
         Setup { allocator, outside: None, report: None, reporting: None, catch: None, isolate: false }
     }
@@ -83,6 +119,31 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     ///
     /// Fibres that await anything else than this process's channels are spawned with
     /// [`waker`](crate::FibreOptions::waker). The process lives as long as such a fibre's waker does.
+    ///
+    /// ```
+    /// use fibra_core::{Cause, Hub, Idle, Setup};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// # struct Busy;
+    /// # impl Idle for Busy {
+    /// #     fn wait(&self) {
+    /// #         std::thread::yield_now()
+    /// #     }
+    /// #     fn wake(&self) {}
+    /// # }
+    /// static HUB: Hub<4> = Hub::new(&Busy);
+    ///
+    /// Setup::new(&pool).hub(&HUB).run(|p| {
+    ///     let (tell, told) = futures::channel::oneshot::channel();
+    ///     p.fibre().waker().spawn(async move { assert_eq!(told.await, Ok(7)) }).unwrap();
+    ///     std::thread::spawn(move || tell.send(7));
+    ///
+    ///     let nested = Setup::new(p.allocator()).hub(&HUB).run(|_| ());
+    ///     assert_eq!(nested.unwrap_err().cause, Cause::HubTaken);
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn hub(mut self, hub: &'static dyn WakeHub) -> Self {
         self.outside = Some(Outside::new(hub));
         self
@@ -90,6 +151,19 @@ impl<'s, A: AllocRef> Setup<'s, A> {
 
     /// Calls `visit` for each fibre that collapses, when it does, and for each wait of a fibre that is deadlocked at the
     /// end. Nothing is allocated for it.
+    ///
+    /// ```
+    /// use fibra_core::Setup;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut lost = 0;
+    /// Setup::new(&pool).report(&mut |_| lost += 1).run(|p| {
+    ///     p.spawn(core::future::pending()).unwrap();
+    /// })?;
+    /// assert_eq!(lost, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn report(mut self, visit: &'s mut dyn FnMut(&Report)) -> Self {
         self.report = Some(visit);
         self.reporting = Some(&REPORTING);
@@ -98,12 +172,44 @@ impl<'s, A: AllocRef> Setup<'s, A> {
 
     /// Uses the platform's way of catching panics. Then a fibre's panic stops the process in order, and
     /// [`run`](Self::run) returns [`Cause::Panicked`]; the platform goes on with what it caught.
+    ///
+    /// ```
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    /// use fibra_core::{Cause, Setup};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut catch = |f: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(f)).is_err();
+    /// let failure = Setup::new(&pool).catch(&mut catch).run(|p| {
+    ///     p.spawn(async { panic!("as an example") }).unwrap();
+    ///     p.spawn(async {}).unwrap();
+    /// });
+    /// let failure = failure.unwrap_err();
+    /// assert_eq!(failure.cause, Cause::Panicked);
+    /// assert_eq!((failure.outcome.panicked, failure.outcome.stopped), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn catch(mut self, catch: &'s mut Catch<'s>) -> Self {
         self.catch = Some(catch);
         self
     }
 
     /// A fibre's panic ends that fibre only; it is counted. Only with [`catch`](Self::catch).
+    ///
+    /// ```
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    /// use fibra_core::Setup;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut catch = |f: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(f)).is_err();
+    /// let (_, outcome) = Setup::new(&pool).catch(&mut catch).isolate_panics().run(|p| {
+    ///     p.spawn(async { panic!("as an example") }).unwrap();
+    ///     p.spawn(async {}).unwrap();
+    /// })?;
+    /// assert_eq!((outcome.panicked, outcome.finished), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn isolate_panics(mut self) -> Self {
         self.isolate = true;
         self
@@ -117,6 +223,22 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     ///
     /// # Panics
     /// If `setup`, a fibre or a destructor panics and the platform does not catch it.
+    ///
+    /// # Blocking
+    /// Until the process has ended. One with a hub waits by means of its [`Idle`](crate::Idle) while no fibre is ready.
+    ///
+    /// ```
+    /// use fibra_core::Setup;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (value, outcome) = Setup::new(&pool).run(|p| {
+    ///     p.spawn(async {}).unwrap();
+    ///     42
+    /// })?;
+    /// assert_eq!((value, outcome.finished), (42, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn run<'env, R>(
         self,
         setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
@@ -144,7 +266,11 @@ impl<'s, A: AllocRef> Setup<'s, A> {
 
         let mut value = None;
         let mut setup = Some(setup);
-        let mut first = || value = setup.take().map(|setup| setup(&process));
+        let mut first = || {
+            if let Some(setup) = setup.take() {
+                value = Some(setup(&process));
+            }
+        };
         let mut panicked = false;
         match &mut catch {
             None => {
@@ -158,22 +284,23 @@ impl<'s, A: AllocRef> Setup<'s, A> {
                     core.is_stopped.set(true);
                 }
                 // Each time round, what panicked has been dealt with as far as it had come.
-                while catch(&mut || {
+                let run = || {
                     core.destroy_panicked();
                     core.tell_panicked();
                     if !core.is_stopped.get() {
                         core.run_until_idle();
                     }
-                }) {
+                };
+                until_done(catch, run, || {
                     panicked |= !isolate;
                     core.is_stopped.set(core.is_stopped.get() || panicked);
-                }
-                while catch(&mut || {
+                });
+                let close = || {
+                    core.tell_panicked();
                     core.close();
                     core.tell_panicked();
-                }) {
-                    panicked |= !isolate;
-                }
+                };
+                until_done(catch, close, || panicked |= !isolate);
                 drop(end);
             }
         }
@@ -195,6 +322,23 @@ impl<'s, A: AllocRef> Setup<'s, A> {
             },
         };
         Err(Failure { cause, value, outcome })
+    }
+}
+
+/// Lets the platform call `step`, again after each panic, until it has come to its end. If the platform does not call it, or
+/// does not say that it panicked, that is the end, too.
+fn until_done(catch: &mut Catch<'_>, step: impl Fn(), mut panicked: impl FnMut()) {
+    loop {
+        let (mut called, mut done) = (false, false);
+        let caught = catch(&mut || {
+            called = true;
+            step();
+            done = true;
+        });
+        if done || !called || !caught {
+            return;
+        }
+        panicked();
     }
 }
 
@@ -248,7 +392,7 @@ impl ProcessRef {
     }
 
     /// Destroys the fibre whose poll panicked, if one did.
-    fn destroy_panicked(self) {
+    pub(crate) fn destroy_panicked(self) {
         if let Some(fibre) = self.current.take()
             && !self.is_marker(fibre)
         {

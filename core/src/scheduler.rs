@@ -23,7 +23,12 @@ impl ProcessCore {
 
     /// Puts a fibre at the head of the run queue. It carries `QUEUED`.
     pub fn enqueue_first(&self, fibre: FibreRef) {
-        let next = self.head.replace(Some(fibre));
+        let stopper = self.head.get().filter(|first| ptr::eq(first.as_ptr(), &self.stopper));
+        let next = match stopper {
+            // A stop comes before everything.
+            Some(stopper) => stopper.next.replace(Some(fibre)),
+            None => self.head.replace(Some(fibre)),
+        };
         fibre.next.set(next);
         if next.is_none() {
             self.tail.set(Some(fibre));

@@ -16,6 +16,18 @@ use crate::process::Process;
 use crate::reporting::REPORTING;
 
 /// Why a fibre could not be spawned.
+///
+/// ```
+/// use fibra_core::SpawnErrorKind;
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// fibra_core::run(&pool, |p| {
+///     let error = p.fibre().waker().spawn(async {}).unwrap_err();
+///     assert_eq!(error.kind, SpawnErrorKind::NoWakeCell); // this process has no wake hub
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SpawnErrorKind {
@@ -43,6 +55,22 @@ impl fmt::Display for SpawnErrorKind {
 }
 
 /// A fibre could not be spawned. The future is not lost: it is in here.
+///
+/// ```
+/// use fibra_core::SpawnErrorKind;
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 1 }]), &mut memory)?;
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     let ends = p.channel::<u8>().unwrap(); // takes the pool's only block
+///     let error = p.spawn(async { println!("at last") }).unwrap_err();
+///     assert_eq!(error.kind, SpawnErrorKind::OutOfMemory);
+///     drop(ends);
+///     p.spawn(error.future).unwrap();
+/// })?;
+/// assert_eq!(outcome.finished, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SpawnError<F> {
     /// Why.
     pub kind: SpawnErrorKind,
@@ -73,6 +101,22 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// # Errors
     /// [`SpawnError`], with the future in it, if the allocator has no block or the process is ending.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let words = ["communicating", "sequential", "processes"];
+    /// let letters = core::cell::Cell::new(0);
+    /// fibra_core::run(&pool, |p| {
+    ///     for word in &words {
+    ///         let letters = &letters; // fibres borrow what is around `run`
+    ///         p.spawn(async move { letters.set(letters.get() + word.len()) }).unwrap();
+    ///     }
+    /// })?;
+    /// assert_eq!(letters.get(), 32);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn spawn<F: Future<Output = ()> + 'p>(&'p self, future: F) -> Result<(), SpawnError<F>> {
         match self.block_for(Task::<F, ()>::LAYOUT) {
@@ -92,6 +136,9 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// # Errors
     /// If the allocator has no block or the process is ending: then `make` is given back, and was not called.
+    ///
+    /// # Panics
+    /// If `make` does; its block goes back first.
     ///
     /// ```
     /// # use fibra_core::{SizeClasses, table, MemReq};
@@ -176,7 +223,8 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 
     /// Sets `n` blocks aside for fibres of one type, so that spawning them later cannot run out of memory.
     ///
-    /// The type is the one that is then spawned from the reservation.
+    /// The type is the one that is then spawned from the reservation. Takes `n` blocks of
+    /// [`fibre_layout::<F>()`](crate::fibre_layout), and time in proportion.
     ///
     /// # Errors
     /// [`AllocError`] if the allocator has not as many blocks; then none is taken.
@@ -211,6 +259,19 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no such block.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<&str>().unwrap();
+    ///     p.spawn(async move { w.write("hello").await }).unwrap();
+    ///     p.spawn(async move { assert_eq!(r.read().await, "hello") }).unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn channel<T>(&'p self) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
         endpoint::channel(self.core.this(), ())
     }
@@ -219,22 +280,65 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no block for it.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (w, r) = p.channel_named::<u8>("orders").unwrap();
+    ///     assert_eq!(format!("{w:?}, {r:?}"), "Writer(`orders`), Reader(`orders`)");
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn channel_named<T>(&'p self, name: &'static str) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
         endpoint::channel(self.core.this(), name)
     }
 
-    /// Makes a two-way channel, and gives its first two endpoints. For an example see [`Endpoint::write`].
+    /// Makes a two-way channel, and gives its first two endpoints. Takes one block, and constant time.
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no block of [`two_way_layout::<T>()`](crate::two_way_layout).
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<&str>().unwrap();
+    ///     p.spawn(async move {
+    ///         one.write("ping").await;
+    ///         assert_eq!(one.read().await, "pong");
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move {
+    ///         assert_eq!(other.read().await, "ping");
+    ///         other.write("pong").await;
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn two_way<T>(&'p self) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
         endpoint::two_way(self.core.this(), ())
     }
 
-    /// Makes a two-way channel with a name.
+    /// Makes a two-way channel with a name, for reports and dumps. The name takes two words more.
     ///
     /// # Errors
     /// [`AllocError`] if the process's allocator has no block for it.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (one, _other) = p.two_way_named::<u8>("line").unwrap();
+    ///     assert_eq!(format!("{one:?}"), "Endpoint(`line`)");
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn two_way_named<T>(&'p self, name: &'static str) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
         endpoint::two_way(self.core.this(), name)
     }
@@ -278,6 +382,19 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 }
 
 /// Options for one fibre. Made by [`Process::fibre`].
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     let important = p.fibre().essential(); // `Copy`: one set of options for several fibres
+///     important.name("pump").spawn(async {}).unwrap();
+///     important.name("valve").spawn(async {}).unwrap();
+/// })?;
+/// assert_eq!(outcome.finished, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is spawned until `spawn` is called"]
 pub struct FibreOptions<'p, 'env, A> {
     process: &'p Process<'p, 'env, A>,
@@ -296,12 +413,37 @@ impl<A> Copy for FibreOptions<'_, '_, A> {}
 
 impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     /// A name for reports and dumps. By default a fibre is called like the type of its future.
+    ///
+    /// ```
+    /// use fibra_core::Setup;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let mut lost = "";
+    /// Setup::new(&pool).report(&mut |report| lost = report.wait().fibre()).run(|p| {
+    ///     p.fibre().name("sleeping beauty").spawn(core::future::pending()).unwrap();
+    /// })?;
+    /// assert_eq!(lost, "sleeping beauty");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = Some(name);
         self
     }
 
     /// The fibre must not be lost: if it collapses or deadlocks, `run` returns an error that names it.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let failure = fibra_core::run(&pool, |p| {
+    ///     p.fibre().name("pump").essential().spawn(core::future::pending()).unwrap();
+    /// })
+    /// .unwrap_err();
+    /// assert_eq!(failure.to_string(), "an essential fibre was lost: fibre `pump` collapsed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn essential(mut self) -> Self {
         self.essential = true;
         self
@@ -310,7 +452,33 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     /// The fibre awaits something that is woken from outside the process's channels: a future of the ecosystem, a
     /// device. Reserves a cell of the process's wake hub, so that cloning the fibre's waker cannot fail.
     ///
-    /// Such a fibre is kept as long as a clone of its waker exists, even inside itself.
+    /// Such a fibre is kept as long as a clone of its waker exists, even inside itself. Spawning it takes time in
+    /// proportion to the hub's cells, at the most.
+    ///
+    /// ```
+    /// use fibra_core::{Hub, Idle, Setup};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// # struct Busy;
+    /// # impl Idle for Busy {
+    /// #     fn wait(&self) {
+    /// #         std::thread::yield_now()
+    /// #     }
+    /// #     fn wake(&self) {}
+    /// # }
+    /// static HUB: Hub<1> = Hub::new(&Busy);
+    ///
+    /// let (tell, told) = futures::channel::oneshot::channel();
+    /// let mut answer = 0;
+    /// let heard = &mut answer;
+    /// Setup::new(&pool).hub(&HUB).run(|p| {
+    ///     p.fibre().waker().spawn(async move { *heard = told.await.unwrap() }).unwrap();
+    ///     std::thread::spawn(move || tell.send(42));
+    /// })?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn waker(mut self) -> Self {
         self.waker = true;
         self
@@ -322,6 +490,17 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     ///
     /// # Errors
     /// As [`Process::spawn`], and if there is no wake cell for a fibre that asks for one.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     p.fibre().name("greeter").spawn(async { println!("hello") }).unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn<F: Future<Output = ()> + 'p>(self, future: F) -> Result<(), SpawnError<F>> {
         self.start(future, |future| future, false)
     }
@@ -330,6 +509,23 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn); then `make` was not called.
+    ///
+    /// # Panics
+    /// If `make` does; its block and its wake cell go back first.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 2048, n_blocks: 2 }]), &mut memory)?;
+    /// async fn fill() {
+    ///     let buffer = [1_u8; 1000];
+    ///     fibra_core::yield_now().await;
+    ///     core::hint::black_box(&buffer);
+    /// }
+    /// let (_, outcome) = fibra_core::run(&pool, |p| p.fibre().name("filler").spawn_with(fill).is_ok())?;
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn_with<F, M>(self, make: M) -> Result<(), SpawnError<M>>
     where
         F: Future<Output = ()> + 'p,
@@ -339,6 +535,29 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     }
 
     /// Spawns a fibre that runs next, as [`Process::spawn_next`] does.
+    ///
+    /// # Blocking
+    /// Suspends the running fibre for one round of the ready fibres.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn), when it is awaited.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// let steps = core::cell::RefCell::new(Vec::new());
+    /// fibra_core::run(&pool, |p| {
+    ///     let steps = &steps;
+    ///     p.spawn(async move {
+    ///         p.fibre().name("child").spawn_next(async { steps.borrow_mut().push("child") }).await.unwrap();
+    ///         steps.borrow_mut().push("parent");
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(steps.into_inner(), ["child", "parent"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn_next<F: Future<Output = ()> + 'p>(self, future: F) -> SpawnNext<'p, 'env, F, A> {
         SpawnNext { process: self.process, options: Some(self), future: Some(future) }
     }
@@ -381,6 +600,21 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
 }
 
 /// Spawns a fibre and lets it run before the one that awaits this. Made by [`Process::spawn_next`].
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// let (_, outcome) = fibra_core::run(&pool, |p| {
+///     p.spawn(async move {
+///         let child = p.spawn_next(async {});
+///         drop(child); // never awaited, so never spawned
+///     })
+///     .unwrap();
+/// })?;
+/// assert_eq!(outcome.finished, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is spawned until this is awaited"]
 pub struct SpawnNext<'p, 'env, F, A> {
     process: &'p Process<'p, 'env, A>,
@@ -420,6 +654,21 @@ impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Future for SpawnNext<'p, '_, 
 }
 
 /// Blocks set aside for fibres of one type. Made by [`Process::reserve`]; what is left goes back when it is dropped.
+///
+/// ```
+/// # use fibra_core::{MemReq, SizeClasses, table};
+/// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+/// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+/// fibra_core::run(&pool, |p| {
+///     let live = || p.allocator().classes().map(|class| class.live).sum::<usize>();
+///     let mut reservation = p.reserve(3).unwrap();
+///     reservation.spawn(async {}).unwrap();
+///     assert_eq!(live(), 3); // one fibre, and room for two
+///     drop(reservation);
+///     assert_eq!(live(), 1);
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef> {
     process: &'p Process<'p, 'env, A>,
     /// The blocks that are left, each with the address of the next one in its first word.
@@ -430,14 +679,42 @@ pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef> {
 
 impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Reservation<'p, '_, F, A> {
     /// How many fibres may still be spawned from it.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let mut reservation = p.reserve(3).unwrap();
+    ///     reservation.spawn(async {}).unwrap();
+    ///     assert_eq!(reservation.left(), 2);
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn left(&self) -> usize {
         self.left
     }
 
-    /// Spawns a fibre in one of the blocks.
+    /// Spawns a fibre in one of the blocks: it goes to the tail of the run queue. Takes constant time.
     ///
     /// # Errors
     /// If all blocks are used, or the process is ending. Never for want of memory.
+    ///
+    /// ```
+    /// use fibra_core::SpawnErrorKind;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// async fn work(job: u32) {
+    ///     println!("job {job}");
+    /// }
+    /// fibra_core::run(&pool, |p| {
+    ///     let mut reservation = p.reserve(1).unwrap();
+    ///     reservation.spawn(work(1)).unwrap();
+    ///     assert_eq!(reservation.spawn(work(2)).unwrap_err().kind, SpawnErrorKind::ReservationUsedUp);
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn(&mut self, future: F) -> Result<(), SpawnError<F>> {
         if self.process.core.closing.get() {
             return Err(SpawnError { kind: SpawnErrorKind::Closing, future });
@@ -502,6 +779,11 @@ pub fn yield_now() -> YieldNow {
 }
 
 /// Gives way to the other ready fibres once. Made by [`yield_now`].
+///
+/// ```
+/// // On any executor: here, one of the ecosystem's.
+/// futures::executor::block_on(fibra_core::yield_now());
+/// ```
 #[must_use = "nothing happens until this is awaited"]
 #[derive(Debug)]
 pub struct YieldNow {

@@ -75,3 +75,8 @@ pub use fibra_core::{
 pub use malloc::Malloc;
 pub use memory::{Memory, Pool};
 pub use run::{Error, Process, Setup, run, run_in};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

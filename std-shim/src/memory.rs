@@ -17,6 +17,8 @@ use crate::Malloc;
 const N_CLASSES: usize = 11;
 
 /// The pool behind [`Memory`].
+///
+/// For an example see [`Memory`].
 pub type Pool = SizeClasses<N_CLASSES, Extent<Malloc>>;
 
 /// Blocks of the most wanted sizes: what a fibre or a channel usually takes. A host with a small address space gets less.
@@ -68,6 +70,19 @@ impl Memory {
     ///
     /// # Errors
     /// [`AllocError`] if the host refuses so much memory at once (a limit on address space, or no overcommitment).
+    ///
+    /// Takes one request to the host, and touches none of the memory.
+    ///
+    /// ```
+    /// use fibra_std::{Memory, run_in};
+    ///
+    /// let memory = Memory::new()?;
+    /// for _ in 0..3 {
+    ///     run_in(memory.clone(), |p| p.spawn(async {}).is_ok())?; // three processes, one after the other, in one pool
+    /// }
+    /// assert_eq!(memory.classes().map(|class| class.live).sum::<usize>(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> Result<Self, AllocError> {
         Self::with_table(&SIZES)
     }

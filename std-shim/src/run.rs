@@ -9,6 +9,17 @@ use crate::hub::Lease;
 use crate::panics::FirstPanic;
 
 /// A process: see [`fibra_core::Process`]. Without a third parameter it is one in the default [`Memory`].
+///
+/// ```
+/// use fibra_std::{Process, SpawnErrorKind};
+///
+/// fn greet<'p>(p: &'p Process<'p, '_>, name: &'p str) -> Result<(), SpawnErrorKind> {
+///     p.spawn(async move { println!("hello, {name}") }).map_err(|error| error.kind)
+/// }
+/// let (greeted, outcome) = fibra_std::run(|p| greet(p, "world"))?;
+/// assert_eq!((greeted, outcome.finished), (Ok(()), 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Process<'p, 'env, A = Memory> = fibra_core::Process<'p, 'env, A>;
 
 /// Runs a process in a pool of its own ([`Memory`]): calls `setup`, then runs the fibres that it spawned, and those that
@@ -26,7 +37,14 @@ pub type Process<'p, 'env, A = Memory> = fibra_core::Process<'p, 'env, A>;
 /// # Blocking
 /// Until the process has ended. It sleeps while none of its fibres is ready and a waker may still come from outside.
 ///
-/// For an example see the [crate's documentation](crate).
+/// ```
+/// let (value, outcome) = fibra_std::run(|p| {
+///     p.spawn(async { println!("runs once the closure has returned") }).unwrap();
+///     "what the closure returned"
+/// })?;
+/// assert_eq!((value, outcome.finished), ("what the closure returned", 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn run<'env, R>(setup: impl for<'p> FnOnce(&'p Process<'p, 'env>) -> R) -> Result<(R, Outcome), Error<R>> {
     Setup::new().run(setup)
 }
@@ -99,6 +117,14 @@ pub struct Setup<'s, A = Memory> {
 
 impl Setup<'_> {
     /// A process in a pool of its own ([`Memory`]).
+    ///
+    /// If the host refuses the memory, [`run`](Self::run) says so.
+    ///
+    /// ```
+    /// let (_, outcome) = fibra_std::Setup::new().run(|p| p.spawn(async {}).is_ok())?;
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[expect(clippy::new_without_default, reason = "it reserves memory, which a default does not suggest")]
     pub fn new() -> Self {
         Setup { allocator: Memory::new(), report: None, isolate: false }
@@ -107,12 +133,30 @@ impl Setup<'_> {
 
 impl<'s, A: AllocRef> Setup<'s, A> {
     /// A process in the memory of `allocator`.
+    ///
+    /// ```
+    /// use fibra_std::{Malloc, MemReq, Setup, SizeClasses, table};
+    ///
+    /// let pool = SizeClasses::in_parent(&table([MemReq::new(256, 100)]), Malloc)?;
+    /// let (_, outcome) = Setup::with_allocator(&pool).isolate_panics().run(|p| p.spawn(async {}).is_ok())?;
+    /// assert_eq!(outcome.finished, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_allocator(allocator: A) -> Self {
         Setup { allocator: Ok(allocator), report: None, isolate: false }
     }
 
     /// Calls `visit` for each fibre that collapses, when it does, and for each wait of a fibre that is deadlocked at the
     /// end.
+    ///
+    /// ```
+    /// let mut lost = Vec::new();
+    /// fibra_std::Setup::new().report(&mut |report| lost.push(report.wait().fibre())).run(|p| {
+    ///     p.fibre().name("sleeper").spawn(std::future::pending()).unwrap();
+    /// })?;
+    /// assert_eq!(lost, ["sleeper"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn report(mut self, visit: &'s mut dyn FnMut(&Report)) -> Self {
         self.report = Some(visit);
         self
@@ -120,6 +164,15 @@ impl<'s, A: AllocRef> Setup<'s, A> {
 
     /// A fibre's panic ends that fibre only; it is counted, and what it panicked with is dropped. The panic hook, which
     /// writes the message, runs as always.
+    ///
+    /// ```
+    /// let (_, outcome) = fibra_std::Setup::new().isolate_panics().run(|p| {
+    ///     p.spawn(async { panic!("as an example") }).unwrap();
+    ///     p.spawn(async {}).unwrap();
+    /// })?;
+    /// assert_eq!((outcome.panicked, outcome.finished), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn isolate_panics(mut self) -> Self {
         self.isolate = true;
         self
@@ -132,6 +185,11 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     ///
     /// # Panics
     /// As [`run`]; if panics are [isolated](Self::isolate_panics), only if `setup` itself panics.
+    ///
+    /// # Blocking
+    /// As [`run`].
+    ///
+    /// For an example see [`Setup`].
     pub fn run<'env, R>(
         self,
         setup: impl for<'p> FnOnce(&'p Process<'p, 'env, A>) -> R,
@@ -163,6 +221,14 @@ impl<A> fmt::Debug for Setup<'_, A> {
 }
 
 /// Why a run failed.
+///
+/// ```
+/// use fibra_std::{Error, run};
+///
+/// let result = run(|p| p.fibre().name("pump").essential().spawn(std::future::pending()).is_ok());
+/// let Err(Error::Failed(failure)) = result else { unreachable!() };
+/// assert_eq!((failure.value, failure.outcome.collapsed), (Some(true), 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<R> {
