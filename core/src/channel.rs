@@ -8,7 +8,7 @@ use core::task::Waker;
 
 use fibra_allocators::Layout;
 
-use crate::fibre::{FINISHED, FibreRef, QUEUED};
+use crate::fibre::{FINISHED, FibreRef, LIVE, QUEUED};
 use crate::lock::Lock;
 use crate::node::{Direction, IN_REPORT, Node, NodeRef, ORPHAN, OWN_BLOCK, REPORTED, State, WRITER, Waiter};
 use crate::process::ProcessRef;
@@ -38,11 +38,11 @@ const RING: usize = 4;
 const SEALED: *const () = ptr::without_provenance(8);
 
 /// In the front of the process's list, with waits to end.
-pub(crate) const DISSOLVING: u8 = 1;
+pub(crate) const DISSOLVING: u32 = 1 << 29;
 /// The process is closing: the ring is kept for the report, and nobody can meet any more.
-const IN_CLOSING: u8 = 2;
+const IN_CLOSING: u32 = 1 << 30;
 /// All of its fibres have been found to be stuck, and nothing has happened to its ring since.
-pub(crate) const STUCK: u8 = 4;
+pub(crate) const STUCK: u32 = 1 << 31;
 
 /// The untyped front of every channel.
 #[repr(C)]
@@ -56,11 +56,9 @@ pub(crate) struct ChannelCore {
     /// - [`SEALED`].
     waiting: Cell<*const ()>,
     pub process: ProcessRef,
-    /// How many endpoints could still be the counterpart of a wait to read, and to write. For a two-way channel both
-    /// are one less than the number of endpoints.
-    pub counterparts: [Cell<u32>; 2],
-    endpoints: Cell<u32>,
-    pub flags: Cell<u8>,
+    /// How many endpoints can read, and how many can write: in a two-way channel, all of them. [`DISSOLVING`],
+    /// [`IN_CLOSING`] and [`STUCK`] are above the first count; no process has as many endpoints as would reach them.
+    ends: [Cell<u32>; 2],
     pub info: &'static Info,
     /// The process's list of channels: a circle.
     pub next: Cell<*const ChannelCore>,
@@ -153,9 +151,11 @@ impl ChannelRef {
                 core: ChannelCore {
                     waiting: Cell::new(ptr::null()),
                     process,
-                    counterparts: [Cell::new(1), Cell::new(1)],
-                    endpoints: Cell::new(2),
-                    flags: Cell::new(0),
+                    ends: if info.is_stuck.is_some() {
+                        [Cell::new(2), Cell::new(2)]
+                    } else {
+                        [Cell::new(1), Cell::new(1)]
+                    },
                     info,
                     next: Cell::new(ptr::null()),
                     prev: Cell::new(ptr::null()),
@@ -216,9 +216,33 @@ impl ChannelRef {
         self.ring().first().filter(|first| first.direction() == direction)
     }
 
-    /// Whether a wait in this direction could ever end.
+    /// How many endpoints can be used in this direction.
+    fn ends(self, direction: Direction) -> u32 {
+        self.ends[direction as usize].get() & LIVE
+    }
+
+    fn change_ends(self, direction: Direction, change: impl Fn(u32) -> u32) {
+        let ends = &self.ends[direction as usize];
+        ends.set(change(ends.get()));
+    }
+
+    pub fn flags(self) -> u32 {
+        self.ends[0].get() & !LIVE
+    }
+
+    pub fn set_flags(self, flags: u32) {
+        self.ends[0].set(self.ends[0].get() & LIVE | flags);
+    }
+
+    /// Whether a wait in this direction could ever end: some endpoint could be its counterpart, other than itself.
     pub fn has_counterpart(self, direction: Direction) -> bool {
-        self.counterparts[direction as usize].get() != 0
+        let itself = u32::from(self.info.is_stuck.is_some());
+        self.ends(direction.opposite()) > itself && self.flags() & IN_CLOSING == 0
+    }
+
+    /// Whether all endpoints have gone.
+    fn is_abandoned(self) -> bool {
+        self.ends(Direction::Read) == 0 && self.ends(Direction::Write) == 0
     }
 
     /// Puts a node at the end of the ring. None of the opposite direction is in there.
@@ -239,7 +263,7 @@ impl ChannelRef {
 
     /// Its fibres may not all be stuck any more.
     fn unmark(self) {
-        self.flags.set(self.flags.get() & !STUCK);
+        self.set_flags(self.flags() & !STUCK);
     }
 
     /// Takes a node out of the ring.
@@ -263,8 +287,8 @@ impl ChannelRef {
     /// ends without a meeting.
     fn seal(self) {
         if self.ring().first().is_none() {
-            let is_sealed = self.counterparts.iter().any(|count| count.get() == 0);
-            self.waiting.set(if is_sealed { SEALED } else { ptr::null() });
+            let is_open = self.has_counterpart(Direction::Read) && self.has_counterpart(Direction::Write);
+            self.waiting.set(if is_open { ptr::null() } else { SEALED });
         }
     }
 
@@ -378,15 +402,11 @@ impl ChannelRef {
     /// Counts another endpoint, for these directions. `None` if there are too many.
     pub fn add_endpoint(self, directions: &[Direction]) -> Option<()> {
         self.process.channels.add_endpoints(1)?;
-        self.endpoints.set(self.endpoints.get() + 1);
-        self.unmark();
-        if self.flags.get() & IN_CLOSING == 0 {
-            for direction in directions {
-                let count = &self.counterparts[direction.opposite() as usize];
-                count.set(count.get() + 1);
-            }
-            self.seal();
+        for direction in directions {
+            self.change_ends(*direction, |ends| ends + 1);
         }
+        self.unmark();
+        self.seal();
         Some(())
     }
 
@@ -395,29 +415,20 @@ impl ChannelRef {
     #[inline(never)]
     pub fn remove_endpoint(self, nodes: &[NodeRef]) {
         let process = self.process;
-        let is_closing = self.flags.get() & IN_CLOSING != 0;
-        self.endpoints.set(self.endpoints.get() - 1);
+        let is_closing = self.flags() & IN_CLOSING != 0;
         process.channels.endpoints.set(process.channels.endpoints.get() - 1);
-        let mut dissolve = false;
         let mut kinds = 0;
         for node in nodes {
             kinds |= node.kind.get();
-            if !is_closing {
-                let direction = node.direction().opposite();
-                let count = &self.counterparts[direction as usize];
-                // The last endpoint of a two-way channel was nobody's counterpart.
-                if count.get() != 0 {
-                    count.set(count.get() - 1);
-                    dissolve |= count.get() == 0 && self.first_waiting(direction).is_some();
-                }
-            } else if let Some(reporting) = process.reporting.get() {
+            self.change_ends(node.direction(), |ends| ends - 1);
+            if is_closing && let Some(reporting) = process.reporting.get() {
                 (reporting.note_holder)(self, node.direction());
             }
         }
-        let is_last = self.endpoints.get() == 0 && !is_closing;
+        let is_last = self.is_abandoned() && !is_closing;
         if !is_last && !is_closing {
             self.seal();
-            if dissolve {
+            if self.ring().first().is_some_and(|first| !self.has_counterpart(first.direction())) {
                 self.dissolve();
             }
         }
@@ -438,7 +449,7 @@ impl ChannelRef {
     /// Has the scheduler end all waits on this channel.
     pub fn dissolve(self) {
         let process = self.process;
-        self.flags.set(self.flags.get() | DISSOLVING);
+        self.set_flags(self.flags() | DISSOLVING);
         process.channels.to_front(self);
         process.enqueue_marker(&process.dissolver);
     }
@@ -462,7 +473,7 @@ impl ChannelRef {
             |fibre: &FibreRef| fibre.status.get() == 0 && !fibre.wake_cell().is_some_and(|cell| cell.is_live());
         let stuck = fibres().take_while(is_dead).count();
         fibres().for_each(|fibre| fibre.status.set(fibre.status.get() + 1));
-        stuck != 0 && stuck == self.endpoints.get() as usize
+        stuck != 0 && stuck == self.ends(Direction::Read) as usize
     }
 
     /// The next wait that is to be ended here, if there is (still) one: any, if the last counterpart has gone; if all
@@ -473,7 +484,7 @@ impl ChannelRef {
             return Some((first, false));
         }
         // Found out once; whatever happens to the ring meanwhile takes the mark away.
-        if self.flags.get() & STUCK == 0 {
+        if self.flags() & STUCK == 0 {
             let is_stuck = self.info.is_stuck?;
             if !is_stuck(self) {
                 return None;
@@ -482,7 +493,7 @@ impl ChannelRef {
             if let Some(node) = self.ring().nodes().find(wants_end) {
                 return Some((node, true));
             }
-            self.flags.set(self.flags.get() | STUCK);
+            self.set_flags(self.flags() | STUCK);
         }
         Some((first, true))
     }
@@ -492,10 +503,7 @@ impl ChannelRef {
 impl ChannelRef {
     /// Sets the ring aside, shows who waits in it, and makes sure that nobody meets here any more.
     pub fn freeze(self, mut each: impl FnMut(FibreRef)) {
-        self.flags.set(IN_CLOSING);
-        for count in &self.counterparts {
-            count.set(0);
-        }
+        self.set_flags(IN_CLOSING);
         for node in self.ring().nodes() {
             node.kind.set(node.kind.get() | IN_REPORT);
             match node.fibre() {
@@ -514,7 +522,7 @@ impl ChannelRef {
 
     /// The ring that was set aside. A frozen ring keeps its nodes.
     fn frozen_ring(self) -> Waiting {
-        Waiting(if self.flags.get() & IN_CLOSING != 0 { self.prev.get().cast() } else { ptr::null() })
+        Waiting(if self.flags() & IN_CLOSING != 0 { self.prev.get().cast() } else { ptr::null() })
     }
 
     /// If the fibre that is being destroyed held the other end of a frozen wait, one that could be used in this direction,
@@ -571,7 +579,7 @@ impl ChannelRef {
                 unsafe { process.deallocate(node.block(offset), self.info.endpoint_layout) };
             }
         }
-        if self.endpoints.get() == 0 {
+        if self.is_abandoned() {
             // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it.
             unsafe { process.deallocate(self.0.cast(), self.info.layout) };
         }

@@ -91,13 +91,13 @@ impl Channels {
     }
 
     pub fn is_dissolving(&self) -> bool {
-        Self::at(self.first.get()).is_some_and(|channel| channel.flags.get() & DISSOLVING != 0)
+        Self::at(self.first.get()).is_some_and(|channel| channel.flags() & DISSOLVING != 0)
     }
 
     /// The next wait that is to be ended.
     pub fn next_dissolving(&self) -> Option<(ChannelRef, NodeRef, bool)> {
         while let Some(channel) = Self::at(self.first.get())
-            && channel.flags.get() & DISSOLVING != 0
+            && channel.flags() & DISSOLVING != 0
         {
             if let Some((node, is_stuck)) = channel.next_to_end() {
                 return Some((channel, node, is_stuck));
@@ -109,7 +109,7 @@ impl Channels {
 
     /// A channel has no more waits to end: it goes to the end of the list.
     fn dissolved(&self, channel: ChannelRef) {
-        channel.flags.set(channel.flags.get() & !(DISSOLVING | STUCK));
+        channel.set_flags(channel.flags() & !(DISSOLVING | STUCK));
         self.first.set(channel.next.get());
     }
 
@@ -186,7 +186,7 @@ impl ProcessCore {
         while let Some(channel) = next.filter(|_| left > 0) {
             left -= 1;
             next = Channels::at(channel.next.get());
-            if channel.flags.get() == 0 && channel.info.is_stuck.is_some_and(|is_stuck| is_stuck(channel)) {
+            if channel.flags() == 0 && channel.info.is_stuck.is_some_and(|is_stuck| is_stuck(channel)) {
                 channel.dissolve();
                 any = true;
             }

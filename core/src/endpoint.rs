@@ -640,7 +640,7 @@ debug! {
 /// two ends. A name takes two words more.
 ///
 /// ```
-/// assert!(fibra_core::channel_layout::<u64>().size() <= 168);
+/// assert!(fibra_core::channel_layout::<u64>().size() <= 160);
 /// ```
 pub const fn channel_layout<T>() -> Layout {
     Layout::new::<Pair<T, NoLock, ()>>()
