@@ -100,11 +100,13 @@ mod operation;
 mod outcome;
 mod process;
 mod reporting;
+mod reservation;
 mod run;
 mod scheduler;
 mod spawn;
 mod sync;
 mod waker;
+mod yield_now;
 
 pub use endpoint::{Endpoint, Reader, Writer, channel_layout, dup_layout, two_way_layout};
 /// What a program needs of `fibra-allocators` at the least.
@@ -116,5 +118,7 @@ pub use node::Direction;
 pub use operation::{Read, ReadOrEnd, Write};
 pub use outcome::{Cause, Failure, Fate, Outcome, Report, Wait};
 pub use process::Process;
+pub use reservation::Reservation;
 pub use run::{Catch, Setup, run};
-pub use spawn::{FibreOptions, Reservation, SpawnError, SpawnErrorKind, SpawnNext, YieldNow, yield_now};
+pub use spawn::{FibreOptions, SpawnError, SpawnErrorKind, SpawnNext};
+pub use yield_now::{YieldNow, yield_now};
