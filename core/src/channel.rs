@@ -42,7 +42,10 @@ pub(crate) const DISSOLVING: u32 = 1 << 29;
 /// The process is closing: the ring is kept for the report, and nobody can meet any more.
 const IN_CLOSING: u32 = 1 << 30;
 /// All of its fibres have been found to be stuck, and nothing has happened to its ring since.
-pub(crate) const STUCK: u32 = 1 << 31;
+const STUCK: u32 = 1 << 31;
+/// Above the second count: the same but for one endpoint, whose wait was ended, and which is about to go with its fibre. If
+/// it stays, all is to be found out anew.
+const STUCK_BUT_ONE: u32 = 1 << 31;
 
 /// The untyped front of every channel.
 #[repr(C)]
@@ -57,7 +60,8 @@ pub(crate) struct ChannelCore {
     waiting: Cell<*const ()>,
     pub process: ProcessRef,
     /// How many endpoints can read, and how many can write: in a two-way channel, all of them. [`DISSOLVING`],
-    /// [`IN_CLOSING`] and [`STUCK`] are above the first count; no process has as many endpoints as would reach them.
+    /// [`IN_CLOSING`] and [`STUCK`] are above the first count, [`STUCK_BUT_ONE`] above the second; no process has as many
+    /// endpoints as would reach them.
     ends: [Cell<u32>; 2],
     pub info: &'static Info,
     /// The process's list of channels: a circle.
@@ -262,8 +266,9 @@ impl ChannelRef {
     }
 
     /// Its fibres may not all be stuck any more.
-    fn unmark(self) {
+    pub fn unmark(self) {
         self.set_flags(self.flags() & !STUCK);
+        self.ends[1].set(self.ends[1].get() & !STUCK_BUT_ONE);
     }
 
     /// Takes a node out of the ring.
@@ -367,6 +372,11 @@ impl ChannelRef {
     pub fn end_wait(self, node: NodeRef) -> (Waiter, Direction, bool) {
         let direction = node.direction();
         let wants_end = node.state.get() == State::WaitingOrEnd;
+        let was_stuck = self.flags() & STUCK != 0;
+        self.unmark();
+        if was_stuck {
+            self.ends[1].set(self.ends[1].get() | STUCK_BUT_ONE);
+        }
         self.unlink(node);
         self.seal();
         node.state.set(State::Dead);
@@ -424,6 +434,10 @@ impl ChannelRef {
             if is_closing && let Some(reporting) = process.reporting.get() {
                 (reporting.note_holder)(self, node.direction());
             }
+        }
+        if self.ends[1].get() & STUCK_BUT_ONE != 0 {
+            self.unmark();
+            self.set_flags(self.flags() | STUCK);
         }
         let is_last = self.is_abandoned() && !is_closing;
         if !is_last && !is_closing {

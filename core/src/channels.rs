@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use crate::channel::{ChannelCore, ChannelRef, DISSOLVING, STUCK};
+use crate::channel::{ChannelCore, ChannelRef, DISSOLVING};
 use crate::fibre::{FibreRef, LIVE};
 use crate::node::{Direction, NodeRef};
 use crate::process::ProcessCore;
@@ -109,7 +109,8 @@ impl Channels {
 
     /// A channel has no more waits to end: it goes to the end of the list.
     fn dissolved(&self, channel: ChannelRef) {
-        channel.set_flags(channel.flags() & !(DISSOLVING | STUCK));
+        channel.unmark();
+        channel.set_flags(channel.flags() & !DISSOLVING);
         self.first.set(channel.next.get());
     }
 

@@ -7,8 +7,7 @@ use crate::fibre::FINISHED;
 use crate::process::ProcessRef;
 
 impl ProcessRef {
-    /// Destroys everything that is left. After a panic in a destructor or in the visitor, to be called again; true when
-    /// there is nothing left to do.
+    /// Destroys everything that is left. After a panic in a destructor or in the visitor, to be called again.
     pub fn close(self) {
         // The platform may have caught a fibre's panic, and not have said so.
         self.destroy_panicked();

@@ -148,10 +148,9 @@ impl Marker for Dissolver {
             let is_finished = fibre.flags() & FINISHED != 0;
             fibre.forget_wait(process);
             // The block of a finished one may be gone now.
-            if is_finished {
-            } else if wants_end {
+            if !is_finished && wants_end {
                 process.ready(fibre);
-            } else {
+            } else if !is_finished {
                 if let Some(reporting) = process.reporting.get() {
                     (reporting.dead_wait)(process, fibre, channel, direction);
                 }

@@ -451,6 +451,43 @@ mod two_way {
         assert_outcome(outcome, [2, 1, 0, 0, 0]);
     }
 
+    /// All three are stuck. The first one's endpoint outlives it, in the hands of a fibre that then writes to the second, which
+    /// passes it on: those two are not dead any more.
+    #[test]
+    #[expect(clippy::await_holding_refcell_ref, reason = "whoever borrows it next does so when this fibre is gone")]
+    fn an_endpoint_that_outlives_its_fibre_revives_the_others() {
+        let checking = Checking::new();
+        let outcome = run(&checking, |p| {
+            let (a, mut b) = p.two_way::<u8>().unwrap();
+            let mut c = a.dup().unwrap();
+            let a = Rc::new(RefCell::new(a));
+            let (bell, mut ring) = p.channel::<()>().unwrap();
+            let heir = a.clone();
+            p.spawn(async move {
+                let mut bell = bell;
+                let _guard = OnDrop(move || bell.try_write(()).unwrap());
+                let mut a = a.borrow_mut();
+                a.read().await;
+            })
+            .unwrap();
+            p.spawn(async move {
+                let n = b.read().await;
+                b.write(n + 1).await;
+            })
+            .unwrap();
+            p.spawn(async move { assert_eq!(c.read().await, 2) }).unwrap();
+            p.spawn(async move {
+                ring.read().await;
+                for _ in 0..5 {
+                    yield_now().await;
+                }
+                assert!(heir.borrow_mut().try_write(1).is_ok(), "somebody still waits");
+            })
+            .unwrap();
+        });
+        assert_outcome(outcome, [3, 1, 0, 0, 0]);
+    }
+
     /// One fibre holds two endpoints and reads from both: it is parked on that channel, in the same direction, and on
     /// nothing else, so neither endpoint is a counterpart of the other.
     #[test]
