@@ -52,6 +52,9 @@
 #![no_std]
 #![warn(missing_debug_implementations)]
 
+#[cfg(fibra_loom)]
+extern crate std;
+
 mod alloc_ref;
 mod arena;
 mod block_list;
@@ -60,6 +63,7 @@ mod class_stats;
 mod extent;
 mod fixed_block;
 mod fixup;
+mod lock;
 mod mem_req;
 mod request;
 mod size_classes;
@@ -73,5 +77,12 @@ pub use class_stats::ClassStats;
 pub use extent::{Backing, Borrowed, Extent};
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
+#[cfg(feature = "critical-section")]
+pub use lock::CriticalSection;
+pub use lock::{CacheLine, Lock, NoLock};
 pub use mem_req::MemReq;
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+
+portable_atomic::cfg_has_atomic_cas! {
+    pub use lock::SpinLock;
+}

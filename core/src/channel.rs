@@ -9,9 +9,9 @@ use core::task::Waker;
 use fibra_allocators::Layout;
 
 use crate::fibre::{FINISHED, FibreRef, LIVE, QUEUED};
-use crate::lock::Lock;
 use crate::node::{Direction, IN_REPORT, Node, NodeRef, ORPHAN, OWN_BLOCK, REPORTED, State, WRITER, Waiter};
 use crate::process::ProcessRef;
+use fibra_allocators::Lock;
 
 /// What the untyped code must know of a type of channel.
 pub(crate) struct Info {

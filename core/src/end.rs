@@ -9,8 +9,8 @@ use core::task::{Context, Poll};
 use fibra_allocators::{AllocError, Layout};
 
 use crate::channel::{Channel, ChannelRef, Info, Waiting};
-use crate::lock::Lock;
 use crate::node::{Direction, Node, NodeRef, OWN_BLOCK, State, WRITER};
+use fibra_allocators::Lock;
 
 /// A node and the place for one value on its way.
 #[repr(C)]

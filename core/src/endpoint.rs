@@ -8,10 +8,10 @@ use core::ptr::NonNull;
 
 use crate::channel::{ChannelRef, Info};
 use crate::end::{Blocks, End, Pair, Slot, Slots, TwoWay};
-use crate::lock::{Lock, NoLock};
 use crate::node::{DIRECT, Direction, NodeRef, OWN_BLOCK, State, WRITER};
 use crate::operation::{Read, ReadOrEnd, Write};
 use crate::process::{ProcessCore, ProcessRef};
+use fibra_allocators::{Lock, NoLock};
 
 /// Takes the block of a channel, and counts its first two endpoints.
 fn block_for_channel(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, AllocError> {

@@ -94,7 +94,6 @@ mod fibre;
 mod hub;
 #[cfg(all(test, fibra_loom))]
 mod hub_model;
-mod lock;
 mod node;
 mod operation;
 mod outcome;
@@ -110,10 +109,9 @@ mod yield_now;
 
 pub use endpoint::{Endpoint, Reader, Writer, channel_layout, dup_layout, two_way_layout};
 /// What a program needs of `fibra-allocators` at the least.
-pub use fibra_allocators::{AllocError, AllocRef, Allocator, Arena, Layout, MemReq, SizeClasses, table};
+pub use fibra_allocators::{AllocError, AllocRef, Allocator, Arena, Layout, Lock, MemReq, NoLock, SizeClasses, table};
 pub use fibre::{fibre_layout, fibre_layout_of, fibre_layout_with_options};
 pub use hub::{Hub, HubCore, Idle, StopHandle, WakeCell, WakeHub};
-pub use lock::{Lock, NoLock};
 pub use node::Direction;
 pub use operation::{Read, ReadOrEnd, Write};
 pub use outcome::{Cause, Failure, Fate, Outcome, Report, Wait};

@@ -5,8 +5,8 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use crate::end::End;
-use crate::lock::{Lock, NoLock};
 use crate::node::State;
+use fibra_allocators::{Lock, NoLock};
 
 /// A write on its way. Made by [`Writer::write`](crate::Writer::write) and [`Endpoint::write`](crate::Endpoint::write).
 ///
