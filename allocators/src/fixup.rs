@@ -1,6 +1,7 @@
 use core::fmt;
 
 use crate::MemReq;
+use crate::form::{Form, Side};
 
 /// The unit that block sizes are rounded up to, and the alignment that every block has at least, in bytes: two words
 /// (16 on a 64-bit machine, 8 on a 32-bit one).
@@ -276,6 +277,17 @@ impl<const N: usize> Table<N> {
         align
     }
 
+    /// The bytes that a form needs beside the blocks. Saturates.
+    pub(crate) const fn side_bytes(&self, side: Side) -> usize {
+        let mut bytes = 0_usize;
+        let mut row = 0;
+        while row < self.len {
+            bytes = bytes.saturating_add(side.bytes(self.rows[row].n_blocks));
+            row += 1;
+        }
+        bytes
+    }
+
     /// The size of the memory that a [`SizeClasses`](crate::SizeClasses) with this table needs, in bytes, wherever it is put
     /// as long as it is aligned to 16, as an [`Arena`](crate::Arena) is.
     ///
@@ -293,5 +305,24 @@ impl<const N: usize> Table<N> {
     #[must_use]
     pub const fn arena_size(&self) -> usize {
         self.block_bytes() + self.arena_align().saturating_sub(ARENA_ALIGN)
+    }
+
+    /// [`Table::arena_size`] for another [`Form`], which may keep something beside the blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::{Arena, LockFree, SizeClasses, Table, table, MemReq};
+    ///
+    /// const SIZES: Table<1> = table([MemReq::new(64, 10)]);
+    /// assert_eq!(SIZES.arena_size_for::<LockFree>(), SIZES.arena_size() + 10 * 4);
+    ///
+    /// static MEMORY: Arena<{ SIZES.arena_size_for::<LockFree>() }> = Arena::new();
+    /// let system = SizeClasses::with_form::<LockFree>(&SIZES, MEMORY.take().unwrap());
+    /// assert!(system.is_ok());
+    /// ```
+    #[must_use]
+    pub const fn arena_size_for<F: Form>(&self) -> usize {
+        self.arena_size().saturating_add(self.side_bytes(F::SIDE))
     }
 }

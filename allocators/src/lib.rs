@@ -44,10 +44,6 @@
 //!   work with them. A handle borrows its allocator, which therefore cannot move, be reset or be dropped under its blocks.
 //! - Single-threaded allocators stay on their thread: the compiler sees to it.
 //!
-//! # Features
-//!
-//! - `critical-section`: [`Arena::take`] on chips without compare-and-swap, inside the critical section that the application
-//!   supplies.
 
 #![no_std]
 #![warn(missing_debug_implementations)]
@@ -59,30 +55,48 @@ mod alloc_ref;
 mod arena;
 mod block_list;
 mod bump;
+#[cfg(target_has_atomic = "8")]
+mod cache;
 mod class_stats;
 mod extent;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod fifo;
 mod fixed_block;
 mod fixup;
+mod form;
 mod lock;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod lock_free;
 mod mem_req;
+#[cfg(all(test, fibra_loom))]
+mod models;
+mod ordered;
 mod request;
 mod size_classes;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod sync;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 pub use alloc_ref::AllocRef;
 pub use arena::Arena;
 pub use bump::Bump;
+#[cfg(target_has_atomic = "8")]
+pub use cache::{Cache, Cached, Worker};
 pub use class_stats::ClassStats;
 pub use extent::{Backing, Borrowed, Extent};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use fifo::Fifo;
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
+pub use form::{Corruption, Form};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSection;
-pub use lock::{CacheLine, Lock, NoLock};
+#[cfg(target_has_atomic = "8")]
+pub use lock::SpinLock;
+pub use lock::{Lock, NoLock};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use lock_free::LockFree;
 pub use mem_req::MemReq;
+pub use ordered::Ordered;
 pub use size_classes::{ArenaTooSmall, SizeClasses};
-
-portable_atomic::cfg_has_atomic_cas! {
-    pub use lock::SpinLock;
-}
