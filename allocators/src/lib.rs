@@ -60,13 +60,22 @@ mod arena;
 mod block_list;
 mod bump;
 mod class_stats;
+mod counted;
 mod extent;
 mod fixed_block;
 mod fixup;
+mod forward;
 mod lock;
 mod mem_req;
+mod no_room;
+mod pool;
+mod pool_box;
+mod pool_slice;
 mod request;
+mod reserve;
+mod shared;
 mod size_classes;
+mod unsizing;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
@@ -74,6 +83,7 @@ pub use alloc_ref::AllocRef;
 pub use arena::Arena;
 pub use bump::Bump;
 pub use class_stats::ClassStats;
+pub use counted::{Counted, OneThread};
 pub use extent::{Backing, Borrowed, Extent};
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
@@ -81,8 +91,16 @@ pub use fixup::{FixupError, GRANULE, Table, fixup, table};
 pub use lock::CriticalSection;
 pub use lock::{CacheLine, Lock, NoLock};
 pub use mem_req::MemReq;
+pub use no_room::NoRoom;
+pub use pool::Pool;
+pub use pool_box::PoolBox;
+pub use reserve::Reserve;
+pub use shared::{PoolRc, Shared, Sharing};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use unsizing::Unsizing;
 
 portable_atomic::cfg_has_atomic_cas! {
+    pub use counted::AnyThread;
     pub use lock::SpinLock;
+    pub use shared::PoolArc;
 }
