@@ -188,3 +188,141 @@ portable_atomic::cfg_has_atomic_cas! {
         count.store(SATURATED, Relaxed);
     }
 }
+
+#[cfg(all(test, not(fibra_loom)))]
+mod tests {
+    use super::*;
+
+    fn saturates<S: Count>() {
+        let count = AtomicUsize::new(LIMIT - 1);
+        S::up(&count);
+        assert_eq!(count.load(Relaxed), LIMIT, "still exact");
+        assert!(!S::down(&count));
+        assert_eq!(count.load(Relaxed), LIMIT - 1);
+        for _ in 0..5 {
+            S::up(&count);
+        }
+        // More are dropped than were ever counted up to here, as far as that can be tried.
+        for _ in 0..1000 {
+            assert!(count.load(Relaxed) > LIMIT);
+            assert!(!S::down(&count) && !S::is_one(&count));
+        }
+        for _ in 0..1000 {
+            S::up(&count);
+            assert!(count.load(Relaxed) > LIMIT, "it does not wrap");
+        }
+    }
+
+    #[test]
+    fn a_count_that_would_overflow_stays_high_for_ever() {
+        saturates::<OneThread>();
+        saturates::<AnyThread>();
+    }
+
+    fn ends_with_the_last<S: Count>() {
+        let counted = Counted::new(());
+        for _ in 0..3 {
+            S::up(&counted.count);
+        }
+        assert_eq!(
+            [(); 4].map(|()| (S::is_one(&counted.count), S::down(&counted.count))),
+            [(false, false), (false, false), (false, false), (true, true)]
+        );
+    }
+
+    #[test]
+    fn the_last_handle_knows_that_it_is() {
+        ends_with_the_last::<OneThread>();
+        ends_with_the_last::<AnyThread>();
+    }
+}
+
+// RUSTFLAGS="--cfg fibra_loom" cargo test -p fibra-allocators --lib --release
+#[cfg(all(test, fibra_loom))]
+mod models {
+    use allocator_api2::alloc::Global;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use crate::PoolArc;
+
+    /// The model checker stops at any access that is not ordered behind another's.
+    struct Watched {
+        cell: UnsafeCell<u32>,
+        drops: Arc<loom::sync::atomic::AtomicUsize>,
+    }
+
+    // SAFETY: it exists to be checked.
+    unsafe impl Sync for Watched {}
+
+    impl Watched {
+        fn read(&self) {
+            // SAFETY: the model checker watches it.
+            self.cell.with(|value| assert_eq!(unsafe { *value }, 7));
+        }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // SAFETY: the model checker watches it.
+            self.cell.with_mut(|value| unsafe { *value = 0 });
+            self.drops.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn model(check: impl Fn(PoolArc<Watched, Global>) + Send + Sync + 'static) {
+        loom::model(move || {
+            let drops = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+            let watched = Watched { cell: UnsafeCell::new(7), drops: drops.clone() };
+            check(PoolArc::new_in(watched, Global).ok().expect("room"));
+            assert_eq!(drops.load(loom::sync::atomic::Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn reads_come_before_the_drop_and_there_is_one_drop() {
+        model(|first| {
+            let (second, third) = (first.clone(), first.clone());
+            let threads = [second, third].map(|shared| {
+                thread::spawn(move || {
+                    shared.read();
+                    let copy = shared.clone();
+                    drop(shared);
+                    copy.read();
+                })
+            });
+            first.read();
+            drop(first);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn one_of_two_gets_the_value_out_after_the_other_has_read_it() {
+        model(|first| {
+            let second = first.clone();
+            let give_up = |shared: PoolArc<Watched, Global>| {
+                shared.read();
+                PoolArc::into_inner(shared).is_some()
+            };
+            let other = thread::spawn(move || give_up(second));
+            assert!(give_up(first) ^ other.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn who_finds_itself_alone_may_write() {
+        model(|mut first| {
+            let second = first.clone();
+            let other = thread::spawn(move || second.read());
+            if let Some(alone) = PoolArc::get_mut(&mut first) {
+                // SAFETY: the model checker watches it.
+                alone.cell.with_mut(|value| unsafe { *value = 7 });
+            }
+            let unwrapped = PoolArc::try_unwrap(first);
+            other.join().unwrap();
+            drop(unwrapped);
+        });
+    }
+}
