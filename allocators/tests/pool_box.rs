@@ -194,7 +194,7 @@ fn room_taken_first_and_filled_later() {
 fn a_list_of_boxes_in_boxes() {
     struct Node<A: AllocRef>(u32, Option<PoolBox<Node<A>, A>>);
     fn list<A: AllocRef>(n: u32, allocator: &A) -> Option<PoolBox<Node<A>, A>> {
-        (0..n).fold(None, |next, number| Some(PoolBox::new_in(Node(number, next), allocator.clone()).ok()?))
+        (0..n).fold(None, |next, number| PoolBox::new_in(Node(number, next), allocator.clone()).ok())
     }
     let parent = Parent::default();
     let head = list(50, &&parent);

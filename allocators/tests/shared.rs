@@ -65,7 +65,7 @@ fn a_value_that_finds_no_room_comes_back() {
     fn check<S: Sharing>() {
         let census = Census::default();
         let NoRoom { value } =
-            Shared::<_, _, S>::new_in(census.one(7), &Parent::granting(0)).err().expect("nothing is granted");
+            Shared::<_, _, S>::new_in(census.one(7), &Parent::granting(0)).expect_err("nothing is granted");
         assert_eq!((value.number, census.alive()), (7, 1));
     }
     both([check::<OneThread>, check::<AnyThread>]);
@@ -79,11 +79,11 @@ fn only_the_only_handle_changes_the_value_or_takes_it_out() {
         Shared::get_mut(&mut one).expect("the only one").number = 8;
         let mut two = one.clone();
         assert!(Shared::get_mut(&mut one).is_none() && Shared::get_mut(&mut two).is_none());
-        let one = Shared::try_unwrap(one).err().expect("not the only one");
+        let one = Shared::try_unwrap(one).expect_err("not the only one");
         assert_eq!((Shared::strong_count(&one), Shared::ptr_eq(&one, &two)), (2, true));
         assert!(Shared::into_inner(one).is_none());
         assert_eq!((Shared::strong_count(&two), census.alive(), parent.live().len()), (1, 1, 1));
-        let value = Shared::try_unwrap(two).ok().expect("the only one");
+        let value = Shared::try_unwrap(two).expect("the only one");
         assert_eq!((value.number, census.alive(), parent.live()), (8, 1, vec![]));
 
         let last = Shared::<_, _, S>::new_in(value, &parent).expect("room");
@@ -167,8 +167,8 @@ fn a_pool_of_counted_values() {
     let pool = Pool::<Counted<One<'_>>, _>::new(guarded.memory());
     let one = pool.rc(census.one(1)).expect("room");
     let two = pool.arc(census.one(2)).expect("room");
-    assert_eq!((pool.rc(census.one(3)).err().expect("full").value.number, pool.live()), (3, 2));
-    assert_eq!(pool.arc(census.one(4)).err().expect("full").value.number, 4);
+    assert_eq!((pool.rc(census.one(3)).expect_err("full").value.number, pool.live()), (3, 2));
+    assert_eq!(pool.arc(census.one(4)).expect_err("full").value.number, 4);
     let copies = (one.clone(), two.clone());
     drop((one, two));
     assert_eq!((copies.0.number, copies.1.number, census.alive(), pool.live()), (1, 2, 2, 2));
@@ -196,7 +196,7 @@ fn a_destructor_that_drops_and_makes_other_handles() {
     let (parent, drops) = (Parent::default(), Cell::new(0));
     let node = |next| {
         let next = RefCell::new(next);
-        PoolRc::new_in(Node { pool: &parent, next, drops: &drops }, &parent).ok().expect("room")
+        PoolRc::new_in(Node { pool: &parent, next, drops: &drops }, &parent).expect("room")
     };
     let tail = node(None);
     let head = node(Some(node(Some(tail.clone()))));
@@ -210,7 +210,7 @@ fn a_destructor_that_drops_and_makes_other_handles() {
 fn a_cycle_is_never_dropped_until_it_is_broken() {
     struct Knot<'p>(RefCell<Option<PoolRc<Knot<'p>, &'p Parent>>>);
     let parent = Parent::default();
-    let knot = PoolRc::new_in(Knot(RefCell::new(None)), &parent).ok().expect("room");
+    let knot = PoolRc::new_in(Knot(RefCell::new(None)), &parent).expect("room");
     knot.0.replace(Some(knot.clone()));
     let inside = knot.clone();
     drop(knot);
@@ -292,7 +292,7 @@ fn each_handle_has_an_allocator_handle_of_its_own_and_drops_it() {
         assert_eq!((handles.get(), Shared::strong_count(&one)), (2, 2), "nothing was counted");
         panic.set(false);
         let three = two.clone();
-        let three = Shared::try_unwrap(three).err().expect("not the only one");
+        let three = Shared::try_unwrap(three).expect_err("not the only one");
         drop(one);
         assert_eq!(handles.get(), 2);
         assert_eq!(Shared::into_inner(two), None);

@@ -40,7 +40,7 @@ fn the_last_of_many_threads_drops_it_once() {
     for round in 1..=ROUNDS {
         let drops = AtomicUsize::new(0);
         let start = Barrier::new(THREADS);
-        let shared = PoolArc::new_in(Marked::new([round; THREADS], &drops), &parent).ok().expect("room");
+        let shared = PoolArc::new_in(Marked::new([round; THREADS], &drops), &parent).expect("room");
         thread::scope(|scope| {
             for (thread, shared) in [shared.clone(), shared.clone(), shared.clone(), shared].into_iter().enumerate() {
                 let start = &start;
