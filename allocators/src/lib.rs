@@ -34,6 +34,18 @@
 //! Each takes its memory from the caller (`new`) or from another allocator (`in_parent`), to which everything returns when
 //! it is dropped. So a process can have its own extent of the system's memory.
 //!
+//! # Values
+//!
+//! What stands in the blocks has an owner, as with a heap, but nothing is ever lost to a want of memory: the error is
+//! [`NoRoom`], with the value in it.
+//!
+//! | type | what it is | memory |
+//! | --- | --- | --- |
+//! | [`PoolBox`] | one value, or a slice, or a trait object, owned | a block |
+//! | [`PoolRc`], `PoolArc` | one value, shared on one thread or among threads | a block of a [`Counted`] value |
+//! | [`Pool`] | room for a number of values of one type | a [`FixedBlock`] |
+//! | [`Reserve`] | blocks set aside, so that using them later cannot fail | blocks of any allocator |
+//!
 //! # What they promise
 //!
 //! - Exhaustion is [`AllocError`], and so is a request that could never be served. Nothing is overrun, nothing changes.

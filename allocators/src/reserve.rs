@@ -22,7 +22,7 @@ use crate::{AllocRef, NoRoom, PoolBox};
 /// A block that was given out goes home to the allocator, not to the reserve, so what is made of it may outlive the
 /// reserve. There are three ways to use one: [`put`](Reserve::put) a value into it, take the bare block
 /// ([`take`](Reserve::take)), or let a container allocate through the reference, `&Reserve<A>`, which is an [`Allocator`]
-/// that is good for as many requests as there are blocks.
+/// that is good for as many requests as there are blocks (growing a container is another request).
 ///
 /// Each is O(1). It serves one thread, and may move to another as a whole if its allocator's handle may.
 ///
@@ -236,6 +236,20 @@ unsafe impl<A: AllocRef> Allocator for &Reserve<A> {
             // SAFETY: the caller gives back a block of ours, each of which the allocator gave us with this layout.
             unsafe { self.allocator.deallocate(block, self.block) }
         }
+    }
+
+    // In place, since by default it would take another block.
+    #[inline]
+    unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if new.size() == 0 {
+            // SAFETY: passed on to our caller, who has finished with the block.
+            unsafe { self.deallocate(block, old) };
+            return Ok(dangling(new));
+        }
+        if !self.fits(new) {
+            return Err(AllocError);
+        }
+        Ok(NonNull::slice_from_raw_parts(block, new.size()))
     }
 }
 

@@ -17,7 +17,18 @@ use crate::PoolBox;
 
 /// A value on its way to become a trait object or a slice: see [`PoolBox::unsize`].
 ///
-/// It can be coerced, and nothing else.
+/// It can be coerced, and nothing else. It is not to be kept:
+///
+/// ```compile_fail,E0521
+/// use allocator_api2::alloc::Global;
+/// use fibra_allocators::PoolBox;
+///
+/// let mut kept = None;
+/// PoolBox::unsize::<[u8; 2]>(PoolBox::new_in([1, 2], Global).unwrap(), |it| {
+///     kept = Some(it);
+///     unreachable!()
+/// });
+/// ```
 #[repr(transparent)]
 pub struct Unsizing<T: ?Sized>(T);
 

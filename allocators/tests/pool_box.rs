@@ -277,9 +277,9 @@ fn it_does_what_its_value_does() {
 
 #[test]
 fn the_error_says_what_to_do_and_becomes_an_alloc_error() {
-    struct NotDebug(#[allow(dead_code)] [u64; 4]);
-    let error = PoolBox::new_in(NotDebug([0; 4]), &Parent::granting(0)).err().expect("nothing is granted");
-    assert_eq!(error.to_string(), "no free block for 32 bytes aligned to 8: release one, or reserve more");
+    struct NotDebug(#[allow(dead_code)] [u8; 32]);
+    let error = PoolBox::new_in(NotDebug([0; 32]), &Parent::granting(0)).err().expect("nothing is granted");
+    assert_eq!(error.to_string(), "no free block for 32 bytes aligned to 1: release one, or reserve more");
     assert_eq!(format!("{error:?}"), "NoRoom { .. }");
     assert_eq!(AllocError::from(error), AllocError);
 }
