@@ -19,7 +19,6 @@ pub(crate) use loom::sync::atomic::AtomicUsize;
 pub(crate) use portable_atomic::AtomicUsize;
 
 const LIMIT: usize = isize::MAX as usize;
-const SATURATED: usize = 3 << (usize::BITS - 2);
 
 /// A value with room for a count beside it: what a [`PoolRc`](crate::PoolRc) or a [`PoolArc`](crate::PoolArc) has in its
 /// block.
@@ -182,6 +181,8 @@ portable_atomic::cfg_has_atomic_cas! {
             count.load(Acquire) == 1
         }
     }
+
+    const SATURATED: usize = 3 << (usize::BITS - 2);
 
     #[cold]
     fn saturate(count: &AtomicUsize) {
