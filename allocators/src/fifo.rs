@@ -43,11 +43,12 @@ use crate::sync::{AtomicU32, AtomicUsize, Ordering, Row};
 ///
 /// let mut memory = [MaybeUninit::uninit(); 128];
 /// let words = FixedBlock::with_form::<Fifo>(Layout::new::<u64>(), &mut memory);
-/// let first = &raw const *Box::new_in(0, &words);
-/// for n in 1..words.capacity() {
-///     assert_ne!(&raw const *Box::new_in(n, &words), first.cast());
+/// let next = || (&raw const *Box::new_in(7_u64, &words)).addr();
+/// let first = next();
+/// for _ in 1..words.capacity() {
+///     assert_ne!(next(), first);
 /// }
-/// assert_eq!(&raw const *Box::new_in(0, &words), first, "once all others were used");
+/// assert_eq!(next(), first, "once all others were used");
 /// ```
 #[derive(Clone, Copy)]
 pub struct Fifo(());

@@ -53,7 +53,7 @@ pub struct FixedBlock<B: Backing, F: Form = NoLock> {
 }
 
 /// A block as large and as aligned as asked, and enough for a link while it is free.
-const fn rounded(block: Layout) -> Layout {
+pub(crate) const fn rounded(block: Layout) -> Layout {
     let size = if block.size() < LINK.size() { LINK.size() } else { block.size() };
     let align = if block.align() < LINK.align() { LINK.align() } else { block.align() };
     match Layout::from_size_align(size, align) {

@@ -19,7 +19,7 @@ pub const GRANULE: usize = 2 * size_of::<usize>();
 pub(crate) const MAX_ALIGN: usize = 4096;
 
 /// The alignment of the memory that [`Table::arena_size`] counts on, in bytes: that of [`Arena`](crate::Arena).
-const ARENA_ALIGN: usize = 16;
+pub(crate) const ARENA_ALIGN: usize = 16;
 
 /// Why a list of rows is no size-class table. Rows are counted from 0, in the order given.
 ///

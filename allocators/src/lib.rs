@@ -34,6 +34,18 @@
 //! Each takes its memory from the caller (`new`) or from another allocator (`in_parent`), to which everything returns when
 //! it is dropped. So a process can have its own extent of the system's memory.
 //!
+//! # Values
+//!
+//! What stands in the blocks has an owner, as with a heap, but nothing is ever lost to a want of memory: the error is
+//! [`NoRoom`], with the value in it.
+//!
+//! | type | what it is | memory |
+//! | --- | --- | --- |
+//! | [`PoolBox`] | one value, or a slice, or a trait object, owned | a block |
+//! | [`PoolRc`], `PoolArc` | one value, shared on one thread or among threads | a block of a [`Counted`] value |
+//! | [`Pool`] | room for a number of values of one type | a [`FixedBlock`] |
+//! | [`Reserve`] | blocks set aside, so that using them later cannot fail | blocks of any allocator |
+//!
 //! # What they promise
 //!
 //! - Exhaustion is [`AllocError`], and so is a request that could never be served. Nothing is overrun, nothing changes.
@@ -58,23 +70,32 @@ mod bump;
 #[cfg(target_has_atomic = "8")]
 mod cache;
 mod class_stats;
+mod counted;
 mod extent;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod fifo;
 mod fixed_block;
 mod fixup;
 mod form;
+mod forward;
 mod lock;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod lock_free;
 mod mem_req;
 #[cfg(all(test, fibra_loom))]
 mod models;
+mod no_room;
 mod ordered;
+mod pool;
+mod pool_box;
+mod pool_slice;
 mod request;
+mod reserve;
+mod shared;
 mod size_classes;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod sync;
+mod unsizing;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
@@ -84,6 +105,7 @@ pub use bump::Bump;
 #[cfg(target_has_atomic = "8")]
 pub use cache::{Cache, Cached, Worker};
 pub use class_stats::ClassStats;
+pub use counted::{Counted, OneThread};
 pub use extent::{Backing, Borrowed, Extent};
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use fifo::Fifo;
@@ -98,5 +120,16 @@ pub use lock::{Lock, NoLock};
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use lock_free::LockFree;
 pub use mem_req::MemReq;
+pub use no_room::NoRoom;
 pub use ordered::Ordered;
+pub use pool::Pool;
+pub use pool_box::PoolBox;
+pub use reserve::Reserve;
+pub use shared::{PoolRc, Shared, Sharing};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use unsizing::Unsizing;
+
+portable_atomic::cfg_has_atomic_cas! {
+    pub use counted::AnyThread;
+    pub use shared::PoolArc;
+}
