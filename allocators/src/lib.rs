@@ -34,6 +34,12 @@
 //! Each takes its memory from the caller (`new`) or from another allocator (`in_parent`), to which everything returns when
 //! it is dropped. So a process can have its own extent of the system's memory.
 //!
+//! # Which sizes
+//!
+//! Run the program once with [`Statistics`] around its allocator; [`optimise`] finds the size classes that serve its
+//! [profile](Statistics::profile) with the least waste, for each number of classes; [`write_rust`] and [`write_toml`] print the
+//! table, and [`arena!`] declares the memory for it.
+//!
 //! # What they promise
 //!
 //! - Exhaustion is [`AllocError`], and so is a request that could never be served. Nothing is overrun, nothing changes.
@@ -60,13 +66,18 @@ mod arena;
 mod block_list;
 mod bump;
 mod class_stats;
+mod counting;
 mod extent;
 mod fixed_block;
 mod fixup;
 mod lock;
 mod mem_req;
+mod optimise;
+mod report;
 mod request;
 mod size_classes;
+mod statistics;
+mod table_arena;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
@@ -74,6 +85,7 @@ pub use alloc_ref::AllocRef;
 pub use arena::Arena;
 pub use bump::Bump;
 pub use class_stats::ClassStats;
+pub use counting::Counting;
 pub use extent::{Backing, Borrowed, Extent};
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
@@ -81,7 +93,11 @@ pub use fixup::{FixupError, GRANULE, Table, fixup, table};
 pub use lock::CriticalSection;
 pub use lock::{CacheLine, Lock, NoLock};
 pub use mem_req::MemReq;
+pub use optimise::{Demand, OptimiseError, Plan, optimise, optimise_by, optimise_scratch};
+pub use report::{Report, write_rust, write_toml};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use statistics::{Counts, RowCounts, Statistics};
+pub use table_arena::TableArena;
 
 portable_atomic::cfg_has_atomic_cas! {
     pub use lock::SpinLock;
