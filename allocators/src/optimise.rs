@@ -229,7 +229,7 @@ pub const fn optimise_scratch(rows: usize, classes: usize) -> usize {
 ///     [MemReq::new(32, 9000), MemReq::new(112, 210), MemReq::new(512, 1)],
 /// );
 ///
-/// let table = plan.table::<3>().expect("small enough to be addressed");
+/// let table = plan.table::<3>(3).expect("small enough to be addressed");
 /// let mut memory = vec![core::mem::MaybeUninit::uninit(); table.arena_size()];
 /// let system = SizeClasses::new(&table, &mut memory)?;
 /// # let _ = system;
@@ -494,7 +494,7 @@ impl Plan<'_> {
         (MemReq { block_size, n_blocks: (self.bytes[at] - rest) / block_size }, end)
     }
 
-    /// The best table of at most `N` classes; `None` as for [`bytes`](Plan::bytes).
+    /// The best table of at most `n` classes; `None` if it has more than `N` rows, and as for [`bytes`](Plan::bytes).
     ///
     /// # Examples
     ///
@@ -503,23 +503,24 @@ impl Plan<'_> {
     ///
     /// let mut scratch = [0; optimise_scratch(3, 2)];
     /// let plan = optimise([MemReq::new(64, 10), MemReq::new(128, 1), MemReq::new(144, 1)], 2, &mut scratch)?;
-    /// assert_eq!(plan.table(), Some(table([MemReq::new(64, 10), MemReq::new(144, 2)])));
+    /// assert_eq!(plan.table(2), Some(table([MemReq::new(64, 10), MemReq::new(144, 2)])));
+    /// assert_eq!(plan.table::<1>(2), None);
     /// # Ok::<(), fibra_allocators::OptimiseError>(())
     /// ```
     #[must_use]
-    pub fn table<const N: usize>(&self) -> Option<Table<N>> {
-        self.bytes(N)?;
+    pub fn table<const N: usize>(&self, n: usize) -> Option<Table<N>> {
+        self.bytes(n)?;
         let mut rows = [MemReq::new(0, 0); N];
         let mut len = 0;
-        for (place, row) in rows.iter_mut().zip(self.rows(N)) {
-            *place = row;
+        for row in self.rows(n) {
+            *rows.get_mut(len)? = row;
             len += 1;
         }
         Some(Table::fixed_up(rows, len))
     }
 
-    /// The number of classes after which more of them help little: where the curve of bytes against classes is farthest below
-    /// the straight line between its ends.
+    /// The number of classes after which more of them help little: the fewest whose table takes at most a tenth more than that
+    /// of the [most](Plan::classes).
     ///
     /// O(classes).
     ///
@@ -535,20 +536,10 @@ impl Plan<'_> {
     /// ```
     #[must_use]
     pub fn knee(&self) -> usize {
-        let at = |n| self.bytes(n).map(|bytes| bytes as u128);
-        let least = self.classes;
-        // There is a table of the most classes, or there would be no plan.
-        let Some((start, most)) = (1..=least).find_map(|n| Some((n, at(n)?))) else { return least };
-        let fewest = at(least).unwrap_or(most);
-        let saved = |n| most.saturating_sub(at(n).unwrap_or(most)) * (least - start) as u128;
-        let line = |n| (most - fewest) * (n - start) as u128;
-        let mut knee = start;
-        for n in start..=least {
-            if saved(n) - line(n).min(saved(n)) > saved(knee) - line(knee).min(saved(knee)) {
-                knee = n;
-            }
-        }
-        knee
+        let most = self.classes;
+        let least = self.bytes(most).unwrap_or(NEVER);
+        let near = |n: &usize| self.bytes(*n).is_some_and(|bytes| bytes - least <= least / 10);
+        (1..most).find(near).unwrap_or(most)
     }
 }
 

@@ -117,7 +117,7 @@ fn with_a_class_for_each_size_only_the_rounding_is_wasted() {
 #[test]
 fn no_classes_serve_nothing() {
     plan(&[demand(8, 8, 1)], 1, |plan| {
-        assert_eq!((plan.bytes(0), plan.waste(0), plan.table::<0>()), (None, None, None));
+        assert_eq!((plan.bytes(0), plan.waste(0), plan.table::<0>(0)), (None, None, None));
         assert_eq!(plan.rows(0).count(), 0);
     });
 }
@@ -125,9 +125,12 @@ fn no_classes_serve_nothing() {
 #[test]
 fn a_table_of_fewer_sizes_than_rows() {
     plan(&[demand(64, 8, 2), demand(128, 8, 1)], 8, |plan| {
-        let fixed: Table<5> = plan.table().expect("it can be addressed");
+        let fixed: Table<5> = plan.table(5).expect("it can be addressed");
         assert_eq!(fixed.rows(), [MemReq::new(64, 2), MemReq::new(128, 1)]);
-        assert_eq!(plan.table(), Some(table([MemReq::new(128, 1), MemReq::new(64, 2)])), "as if it were fixed up");
+        let fixed_up = table([MemReq::new(128, 1), MemReq::new(64, 2)]);
+        assert_eq!(plan.table(2), Some(fixed_up), "as if it were fixed up");
+        assert_eq!(plan.table::<1>(1).map(|table| table.block_bytes()), plan.bytes(1));
+        assert_eq!((plan.table::<1>(2), plan.table::<0>(1)), (None, None), "more rows than that holds");
     });
 }
 
@@ -154,6 +157,11 @@ fn the_knee_is_where_more_classes_stop_to_help() {
         plan(&groups(n), 12, |plan| assert!(plan.knee() <= n && plan.knee() > 1, "{n}: {plan:?}"));
     }
     plan(&groups(2), 6, |plan| assert_eq!(plan.knee(), 2));
+    // Less than a tenth more, twice, and then a fifth.
+    let [g, tenth] = [GRANULE, 10 * GRANULE];
+    plan(&[demand(tenth, 1, 10), demand(tenth + g, 1, 100 - 10)], 2, |plan| assert_eq!(plan.knee(), 1));
+    plan(&[demand(tenth, 1, 100), demand(tenth + g, 1, 1)], 2, |plan| assert_eq!(plan.knee(), 1));
+    plan(&[demand(tenth, 1, 100), demand(tenth + 2 * g, 1, 1)], 2, |plan| assert_eq!(plan.knee(), 2));
     plan(&[demand(64, 1, 1); 9], 6, |plan| assert_eq!(plan.knee(), 1));
 }
 
@@ -216,7 +224,7 @@ fn tables_that_can_only_be_addressed_with_enough_classes() {
     let mut scratch = [0; optimise_scratch(2, 2)];
     assert_eq!(optimise(profile, 1, &mut scratch).unwrap_err(), OptimiseError::TooLarge);
     let plan = optimise(profile, 2, &mut scratch).expect("two classes will do");
-    assert_eq!((plan.bytes(1), plan.waste(1), plan.table::<1>()), (None, None, None));
+    assert_eq!((plan.bytes(1), plan.waste(1), plan.table::<1>(1)), (None, None, None));
     assert_eq!(plan.rows(1).count(), 0);
     assert_eq!(plan.rows(2).collect::<Vec<_>>(), profile);
     assert_eq!(plan.knee(), 2);

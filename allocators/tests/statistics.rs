@@ -397,7 +397,7 @@ fn a_table_made_from_the_profile_serves_the_same_run_again() {
     for classes in 1..=6 {
         let mut scratch = vec![0; optimise_scratch(320, classes)];
         let plan = optimise(stats.profile(), classes, &mut scratch).expect("a good profile");
-        let fixed: Table<6> = plan.table().expect("it can be addressed");
+        let fixed: Table<6> = plan.table(classes).expect("it can be addressed");
         let system = SizeClasses::in_parent(&fixed, Global).expect("the test machine has memory");
         assert_eq!(program(&system), Ok(()), "{classes} classes");
     }
