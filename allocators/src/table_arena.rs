@@ -1,5 +1,3 @@
-use core::mem::MaybeUninit;
-
 use crate::{Arena, Table};
 
 /// A static [`Arena`] of exactly the size that its [`Table`] needs: what [`arena!`](crate::arena) declares.
@@ -81,6 +79,8 @@ impl<const N: usize, const BYTES: usize> TableArena<N, BYTES> {
 }
 
 portable_atomic::cfg_has_atomic_cas! {
+    use core::mem::MaybeUninit;
+
     use crate::{Borrowed, SizeClasses};
 
     impl<const N: usize, const BYTES: usize> TableArena<N, BYTES> {

@@ -269,6 +269,8 @@ fn a_change_that_is_refused_changes_nothing_but_the_failures() {
         }
         let counts = stats.counts();
         assert_eq!((counts.live, counts.total, counts.failed, counts.live_bytes), (1, 1, 2, 60));
+        let failed: Vec<_> = stats.rows().map(|row| (row.size, row.counts.failed)).collect();
+        assert_eq!(failed, [(60, 0), (5000, 2)], "where it would have gone");
         release(&stats, block, layout(60, 1));
     });
 }
