@@ -102,6 +102,59 @@ fn together_reserves_what_is_needed_at_the_same_time() {
 }
 
 #[test]
+fn a_table_that_was_printed_can_be_read_and_tried() {
+    let trace = Temporary::new("try", TRACE);
+    let table = Temporary::new("try.toml", prints(&["--toml", trace.path()]).as_bytes());
+    let printed = prints(&["--try", table.path(), trace.path()]);
+    let outcome = format!("\n{}: 2 classes, 4432 bytes. The same run on it: nothing was refused.\n", table.path());
+    let report = "block size   reserved       peak       live\n       112          3          3          0\n\
+                  \x20     2048          2          1          0\n       all          5          4          0\n";
+    assert!(printed.ends_with(&(outcome + report)), "{printed}");
+
+    // Unsorted, merged, and too few.
+    let few = "[[class]]\nblock_size=2048\nn_blocks=1\n[[class]]\nblock_size=100\nn_blocks=1\n\
+               [[class]]\nblock_size=112\nn_blocks=1\n";
+    let few = Temporary::new("few.toml", few.as_bytes());
+    let printed = prints(&["--try", few.path(), trace.path()]);
+    let outcome = format!("\n{}: 2 classes, 2272 bytes. The same run on it: 1 request was refused.\n", few.path());
+    assert!(printed.contains(&outcome), "{printed}");
+}
+
+#[test]
+fn tables_that_are_none() {
+    let trace = Temporary::new("no-table", TRACE);
+    let many: String = (1..=256).map(|i| format!("[[class]]\nblock_size = {}\nn_blocks = 1\n", i * 16)).collect();
+    let cases = [
+        ("[[class", "expected TOML: "),
+        ("", "expected an array of tables, `[[class]]`"),
+        ("class = []", "expected an array of tables, `[[class]]`"),
+        ("class = 7", "expected an array of tables, `[[class]]`"),
+        ("class = [7]", "class 1: expected `block_size` as a whole number from 1"),
+        ("[[class]]\nblock_size = 8", "class 1: expected `n_blocks` as a whole number from 1"),
+        ("[[class]]\nblock_size = 0\nn_blocks = 1", "class 1: expected `block_size` as a whole number from 1"),
+        ("[[class]]\nblock_size = 8\nn_blocks = -1", "class 1: expected `n_blocks` as a whole number from 1"),
+        ("[[class]]\nblock_size = 8\nn_blocks = 1.5", "class 1: expected `n_blocks` as a whole number from 1"),
+        (
+            "[[class]]\nblock_size = 1024\nn_blocks = 9223372036854775807",
+            "class 1: expected no more than can be addressed",
+        ),
+        (
+            "[[class]]\nblock_size = 1024\nn_blocks = 4503599627370496\n\
+             [[class]]\nblock_size = 2048\nn_blocks = 2251799813685248\n",
+            "expected no more than can be addressed",
+        ),
+        (&many, "expected at most 255 different sizes, found 256"),
+    ];
+    for (text, what) in cases {
+        let table = Temporary::new("bad.toml", text.as_bytes());
+        let complaint = complains(&["--try", table.path(), trace.path()], 1);
+        assert!(complaint.starts_with(&format!("poolplan: {}: {what}", table.path())), "{complaint}");
+    }
+    let complaint = complains(&["--try", "/no/such/table", trace.path()], 1);
+    assert!(complaint.starts_with("poolplan: /no/such/table: cannot be read: "), "{complaint}");
+}
+
+#[test]
 fn as_many_classes_as_are_asked_for() {
     let trace = Temporary::new("classes", TRACE);
     for (classes, rows) in [("1", 1), ("2", 2), ("3", 3), ("4", 4), ("255", 4)] {
@@ -242,12 +295,13 @@ fn more_memory_than_there_is() {
 
 #[test]
 fn arguments_that_mean_nothing_get_the_usage() {
-    let wrong: [(&[&str], &str); 13] = [
+    let wrong: [(&[&str], &str); 14] = [
         (&[], "expected a trace or a workload"),
         (&["a", "b"], "expected one trace or one workload, found more"),
         (&["a", "--workload", "json"], "expected one trace or one workload, found more"),
         (&["--workload", "none"], "there is no workload `none`: expected fibres, json, log-uniform"),
         (&["--workload"], "--workload needs a value"),
+        (&["--try"], "--try needs a value"),
         (&["--svg"], "--svg needs a value"),
         (&["--classes"], "--classes needs a value"),
         (&["--classes", "0", "a"], "expected a number of classes from 1 to 255, found `0`"),
@@ -269,7 +323,9 @@ fn help_is_given_where_it_is_asked_for() {
     for help in ["--help", "-h"] {
         let printed = prints(&[help]);
         assert!(printed.starts_with("usage: poolplan "), "{printed}");
-        for word in ["--classes", "--together", "--svg", "--rust", "--toml", "a ID SIZE [ALIGN]", "log-uniform"] {
+        for word in
+            ["--classes", "--together", "--try", "--svg", "--rust", "--toml", "a ID SIZE [ALIGN]", "log-uniform"]
+        {
             assert!(printed.contains(word), "{word}");
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::workload;
 
 pub const USAGE: &str =
-    "usage: poolplan [--classes K] [--together] [--svg FILE] [--rust | --toml] (TRACE | --workload NAME)";
+    "usage: poolplan [--classes K] [--together] [--try FILE] [--svg FILE] [--rust | --toml] (TRACE | --workload NAME)";
 
 pub const HELP: &str = "
 Finds the size classes that serve a program with the least waste. It runs a trace of the program's allocations, or a
@@ -16,6 +16,7 @@ one, and prints the table to paste.
   --classes K      plan K classes (1 to 255) instead of the recommended number
   --together       reserve for each class what its sizes need at the same time in this trace, instead of what each
                    needs at its peak: less, but nothing to spare for another order of things
+  --try FILE       run it on the table in FILE, too, which is TOML as printed here, and tell how that does
   --svg FILE       draw the chart into FILE, too
   --rust           print nothing but the table, as Rust source
   --toml           print nothing but the table, as TOML
@@ -41,6 +42,7 @@ pub struct Arguments {
     pub source: Source,
     pub classes: Option<usize>,
     pub together: bool,
+    pub tried: Option<PathBuf>,
     pub svg: Option<PathBuf>,
     pub print: Print,
 }
@@ -61,7 +63,8 @@ pub enum Print {
 /// Gives a sentence on what is wrong if they mean nothing.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter();
-    let (mut source, mut classes, mut together, mut svg, mut print) = (None, None, false, None, Print::All);
+    let (mut source, mut classes, mut together, mut print) = (None, None, false, Print::All);
+    let (mut tried, mut svg) = (None, None);
     let mut options = true;
     while let Some(argument) = arguments.next() {
         let mut value = |option: &str| arguments.next().ok_or_else(|| format!("{option} needs a value"));
@@ -70,6 +73,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
             Some("--") => options = false,
             Some("--classes") => classes = Some(number(&value("--classes")?)?),
             Some("--together") => together = true,
+            Some("--try") => tried = Some(PathBuf::from(value("--try")?)),
             Some("--svg") => svg = Some(PathBuf::from(value("--svg")?)),
             Some(kind @ ("--rust" | "--toml")) => {
                 let wanted = if kind == "--rust" { Print::Rust } else { Print::Toml };
@@ -93,7 +97,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, S
         }
     }
     let source = source.ok_or("expected a trace or a workload")?;
-    Ok(Request::Plan(Arguments { source, classes, together, svg, print }))
+    Ok(Request::Plan(Arguments { source, classes, together, tried, svg, print }))
 }
 
 fn put(place: &mut Option<Source>, source: Source) -> Result<(), String> {

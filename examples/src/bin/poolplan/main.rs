@@ -2,6 +2,7 @@
 
 mod arguments;
 mod chart;
+mod table_file;
 mod together;
 mod trace;
 mod workload;
@@ -11,7 +12,9 @@ use std::io::{self, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use fibra_allocators::{Demand, Plan, Statistics, optimise, optimise_by, optimise_scratch, write_rust, write_toml};
+use fibra_allocators::{
+    Demand, Plan, Statistics, Table, optimise, optimise_by, optimise_scratch, write_rust, write_toml,
+};
 use fibra_examples::command_line::{Output, Trouble};
 use fibra_std::{Malloc, SizeClasses};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -42,11 +45,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Trouble> {
+    // Before anything that takes long.
+    let other = arguments.tried.as_deref().map(read_table).transpose()?;
     let (name, trace) = read(&arguments.source)?;
     let stats = Statistics::new(Malloc);
-    replay(&trace, &stats, "asking for memory")
-        .then_some(())
-        .ok_or_else(|| Trouble::Memory(format!("{name}: not even the host has {} blocks", stats.counts().peak)))?;
+    if replay(&trace, &stats, "asking for memory") > 0 {
+        return Err(Trouble::Memory(format!("{name}, which the host cannot serve, either; take a smaller run")));
+    }
 
     let profile: Vec<Demand> = stats.profile().collect();
     let most = arguments.classes.unwrap_or(SHOWN).max(SHOWN);
@@ -101,8 +106,35 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Trouble> {
         Some(_) => writeln!(output, "As asked: {}.", classes(chosen))?,
         None => writeln!(output, "Recommended: {}; more would save less than a tenth.", classes(chosen))?,
     }
-    writeln!(output, "{}\n\n{}\n{}", tried(&trace, &plan, chosen), rust()?, toml()?)?;
+    let table = plan.table::<{ table_file::MOST }>(chosen);
+    writeln!(output, "{}\n", table.map_or_else(String::new, |table| run_on(&table, &trace).0))?;
+    writeln!(output, "{}\n{}", rust()?, toml()?)?;
+    if let (Some(table), Some(file)) = (other, &arguments.tried) {
+        let (outcome, report) = run_on(&table, &trace);
+        let bytes = table.block_bytes();
+        writeln!(output, "{}: {}, {bytes} bytes. {outcome}", file.display(), classes(table.rows().len()))?;
+        write!(output, "{report}")?;
+    }
     Ok(())
+}
+
+/// How the table does for this trace: a sentence, and the counts of its classes.
+fn run_on(table: &Table<{ table_file::MOST }>, trace: &Trace) -> (String, String) {
+    let Ok(system) = SizeClasses::in_parent(table, Malloc) else {
+        return ("It is too large to be tried on this machine.".to_owned(), String::new());
+    };
+    let outcome = match replay(trace, &system, "trying the table") {
+        0 => "The same run on it: nothing was refused.".to_owned(),
+        1 => "The same run on it: 1 request was refused.".to_owned(),
+        refused => format!("The same run on it: {refused} requests were refused."),
+    };
+    (outcome, system.report().to_string())
+}
+
+fn read_table(file: &Path) -> Result<Table<{ table_file::MOST }>, Trouble> {
+    let trouble = |what: String| Trouble::Input(format!("{}: {what}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| trouble(format!("cannot be read: {error}")))?;
+    table_file::parse(&text).map_err(trouble)
 }
 
 /// The name of what is planned for, and what it does.
@@ -129,8 +161,8 @@ fn read(source: &Source) -> Result<(String, Trace), Trouble> {
     }
 }
 
-/// Whether nothing was refused.
-fn replay(trace: &Trace, allocator: impl fibra_std::AllocRef, what: &'static str) -> bool {
+/// Gives the number of requests that were refused.
+fn replay(trace: &Trace, allocator: impl fibra_std::AllocRef, what: &'static str) -> usize {
     let bar = progress(trace.operations.len(), what);
     // Telling the bar of each operation would take longer than the operation.
     let refused = trace.replay(allocator, |done| {
@@ -139,17 +171,7 @@ fn replay(trace: &Trace, allocator: impl fibra_std::AllocRef, what: &'static str
         }
     });
     bar.finish_and_clear();
-    refused == 0
-}
-
-/// A sentence on how the table does for the very run that it was made for.
-fn tried(trace: &Trace, plan: &Plan<'_>, classes: usize) -> &'static str {
-    let table = plan.table::<255>(classes);
-    match table.map(|table| SizeClasses::in_parent(&table, Malloc)) {
-        Some(Ok(system)) if replay(trace, &system, "trying the table") => "The same run on it: nothing was refused.",
-        Some(Ok(_)) => "The same run on it: some requests were refused.",
-        _ => "It is too large to be tried on this machine.",
-    }
+    refused
 }
 
 /// How far it has come, for somebody who watches: on a terminal, and not in a continuous integration's log.
