@@ -18,6 +18,10 @@ pub const GRANULE: usize = 2 * size_of::<usize>();
 /// The greatest alignment that a class gives its blocks, in bytes.
 pub(crate) const MAX_ALIGN: usize = 4096;
 
+/// What all blocks of a table take together at most, in bytes. Room is left for the largest padding, so that no later sum
+/// can overflow.
+pub(crate) const MOST_BYTES: usize = isize::MAX as usize - 2 * MAX_ALIGN;
+
 /// The alignment of the memory that [`Table::arena_size`] counts on, in bytes: that of [`Arena`](crate::Arena).
 pub(crate) const ARENA_ALIGN: usize = 16;
 
@@ -139,8 +143,7 @@ pub const fn fixup<const N: usize>(reqs: [MemReq; N]) -> Result<Table<N>, FixupE
             return overflow;
         };
         total = match total.checked_add(bytes) {
-            // Room is left for the largest padding, so that no later sum can overflow.
-            Some(sum) if sum <= isize::MAX as usize - 2 * MAX_ALIGN => sum,
+            Some(sum) if sum <= MOST_BYTES => sum,
             _ => return overflow,
         };
         table.insert(MemReq { block_size, n_blocks });
@@ -203,6 +206,11 @@ pub(crate) const fn class_align(block_size: usize) -> usize {
 }
 
 impl<const N: usize> Table<N> {
+    /// The first `len` of these rows, which are as [`fixup`] leaves them; the others are 0 blocks of 0 bytes.
+    pub(crate) const fn fixed_up(rows: [MemReq; N], len: usize) -> Self {
+        Table { rows, len }
+    }
+
     /// The sums were checked before.
     const fn insert(&mut self, new: MemReq) {
         let mut at = self.len;

@@ -46,6 +46,12 @@
 //! | [`Pool`] | room for a number of values of one type | a [`FixedBlock`] |
 //! | [`Reserve`] | blocks set aside, so that using them later cannot fail | blocks of any allocator |
 //!
+//! # Which sizes
+//!
+//! Run the program once with [`Statistics`] around its allocator; [`optimise`] finds the size classes that serve its
+//! [profile](Statistics::profile) with the least waste, for each number of classes; [`write_rust`] and [`write_toml`] print the
+//! table, and [`arena!`] declares the memory for it.
+//!
 //! # What they promise
 //!
 //! - Exhaustion is [`AllocError`], and so is a request that could never be served. Nothing is overrun, nothing changes.
@@ -71,6 +77,7 @@ mod bump;
 mod cache;
 mod class_stats;
 mod counted;
+mod counting;
 mod extent;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod fifo;
@@ -85,16 +92,20 @@ mod mem_req;
 #[cfg(all(test, fibra_loom))]
 mod models;
 mod no_room;
+mod optimise;
 mod ordered;
 mod pool;
 mod pool_box;
 mod pool_slice;
+mod report;
 mod request;
 mod reserve;
 mod shared;
 mod size_classes;
+mod statistics;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod sync;
+mod table_arena;
 mod unsizing;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
@@ -106,6 +117,7 @@ pub use bump::Bump;
 pub use cache::{Cache, Cached, Worker};
 pub use class_stats::ClassStats;
 pub use counted::{Counted, OneThread};
+pub use counting::Counting;
 pub use extent::{Backing, Borrowed, Extent};
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use fifo::Fifo;
@@ -121,12 +133,16 @@ pub use lock::{Lock, NoLock};
 pub use lock_free::LockFree;
 pub use mem_req::MemReq;
 pub use no_room::NoRoom;
+pub use optimise::{Demand, OptimiseError, Plan, optimise, optimise_by, optimise_scratch};
 pub use ordered::Ordered;
 pub use pool::Pool;
 pub use pool_box::PoolBox;
+pub use report::{Report, write_rust, write_toml};
 pub use reserve::Reserve;
 pub use shared::{PoolRc, Shared, Sharing};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use statistics::{Counts, RowCounts, Statistics};
+pub use table_arena::TableArena;
 pub use unsizing::Unsizing;
 
 portable_atomic::cfg_has_atomic_cas! {

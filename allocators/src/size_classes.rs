@@ -9,8 +9,9 @@ use crate::extent::{Backing, Borrowed, Extent};
 use crate::fixup::{GRANULE, MAX_ALIGN, Table, class_align};
 use crate::form::sealed::{self, List};
 use crate::form::{Corruption, Form};
+use crate::report::sealed::Records;
 use crate::request::{dangling, grow_zeroed, rederive, relocate};
-use crate::{AllocRef, MemReq, NoLock};
+use crate::{AllocRef, MemReq, NoLock, Report};
 
 /// Entries of the look-up: one byte each, one for each granule, so 4 KiB on a 64-bit machine and 2 KiB on a 32-bit one,
 /// where memory is dear.
@@ -328,7 +329,9 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         &self.table
     }
 
-    /// The counts of each class as a table, to be written to any writer with `write!` or `{}`.
+    /// The counts of each class and in all, to be written to any writer: as a table with `write!` or `{}`, as CSV or as JSON.
+    ///
+    /// The peak in all is the sum of the classes' peaks, which need not have been at the same time.
     ///
     /// # Examples
     ///
@@ -341,11 +344,12 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
     /// assert_eq!(
     ///     system.report().to_string(),
     ///     "block size   reserved       peak       live\n\
-    ///     \x20       64         10          0          0\n",
+    ///     \x20       64         10          0          0\n\
+    ///     \x20      all         10          0          0\n",
     /// );
     /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
     /// ```
-    pub fn report(&self) -> impl fmt::Display + '_ {
+    pub fn report(&self) -> Report<'_, Self> {
         Report(self)
     }
 
@@ -513,13 +517,17 @@ impl<const N: usize, B: Backing, F: Form> fmt::Debug for SizeClasses<N, B, F> {
     }
 }
 
-/// See [`SizeClasses::report`].
-struct Report<'a, const N: usize, B: Backing, F: Form>(&'a SizeClasses<N, B, F>);
+impl<const N: usize, B: Backing, F: Form> Records for SizeClasses<N, B, F> {
+    type Number = usize;
+    type Record = [Option<usize>; 4];
+    const COLUMNS: &'static [&'static str] = &["block_size", "reserved", "peak", "live"];
 
-impl<const N: usize, B: Backing, F: Form> fmt::Display for Report<'_, N, B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [block_size, reserved, peak, live] = ClassStats::HEADING;
-        writeln!(f, "{block_size:>10} {reserved:>10} {peak:>10} {live:>10}")?;
-        self.0.classes().try_for_each(|class| writeln!(f, "{class}"))
+    fn records(&self) -> impl Iterator<Item = Self::Record> {
+        self.classes().map(|class| [class.block_size, class.reserved, class.peak, class.live].map(Some))
+    }
+
+    fn all(&self) -> Self::Record {
+        let sum = |of: fn(ClassStats) -> usize| Some(self.classes().map(of).sum());
+        [None, sum(|class| class.reserved), sum(|class| class.peak), sum(|class| class.live)]
     }
 }
