@@ -45,7 +45,7 @@ pub struct FixedBlock<B: Backing> {
     blocks: BlockList,
     block: Layout,
     capacity: usize,
-    backing: B,
+    pub(crate) backing: B,
 }
 
 /// A block as large and as aligned as asked, and enough for a link while it is free.

@@ -55,34 +55,51 @@
 #[cfg(fibra_loom)]
 extern crate std;
 
+mod abort;
 mod alloc_ref;
 mod arena;
+mod as_global;
 mod block_list;
 mod bump;
 mod class_stats;
+mod dyn_alloc;
+mod erased;
 mod extent;
+mod fallback;
 mod fixed_block;
 mod fixup;
+mod from_global;
 mod lock;
 mod mem_req;
+mod owns;
 mod request;
 mod size_classes;
+mod source;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 pub use alloc_ref::AllocRef;
 pub use arena::Arena;
+pub use as_global::AsGlobal;
 pub use bump::Bump;
 pub use class_stats::ClassStats;
+pub use dyn_alloc::{Concurrent, DynAlloc, NoRoom, Reach, Sequential};
 pub use extent::{Backing, Borrowed, Extent};
+pub use fallback::Fallback;
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
+pub use from_global::{ByRef, FromGlobal};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSection;
 pub use lock::{CacheLine, Lock, NoLock};
 pub use mem_req::MemReq;
+pub use owns::Owns;
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use source::Source;
 
 portable_atomic::cfg_has_atomic_cas! {
+    mod lazy;
+
+    pub use lazy::Lazy;
     pub use lock::SpinLock;
 }
