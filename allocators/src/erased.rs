@@ -284,3 +284,43 @@ const fn vtable<P: Place>(counting: Option<Counting>) -> VTable {
         counting,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More clones than anybody can make, one of them on its way while the other is kept back.
+    fn assert_never_ends<C: Count>(count: C, value: impl Fn(&C) -> usize) {
+        for _ in 0..10 {
+            count.up();
+            assert!(value(&count) <= MANY + 1);
+        }
+        for _ in 0..10 {
+            assert!(!count.down());
+        }
+        for _ in 0..10 {
+            count.up();
+            count.up();
+            assert!(!count.down());
+        }
+        assert!(value(&count) > MANY / 2, "as many handles as fit into memory can go");
+    }
+
+    #[test]
+    fn a_count_of_forgotten_handles_does_not_wrap_round() {
+        assert_never_ends(Cell::new(MANY - 3), Cell::get);
+        assert_never_ends(AtomicUsize::new(MANY - 3), |count| count.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_count_ends_with_the_last() {
+        fn assert_ends<C: Count>() {
+            let count = C::ONE;
+            count.up();
+            assert!(!count.down());
+            assert!(count.down());
+        }
+        assert_ends::<Cell<usize>>();
+        assert_ends::<AtomicUsize>();
+    }
+}
