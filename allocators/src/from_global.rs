@@ -27,7 +27,7 @@ use crate::request::{dangling, grow_zeroed, relocate};
 /// assert_eq!(*allocator_api2::boxed::Box::new_in(7, &system), 7);
 /// # Ok::<(), fibra_allocators::AllocError>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct FromGlobal<G>(G);
 
 impl<G: GlobalAlloc + Copy> FromGlobal<G> {

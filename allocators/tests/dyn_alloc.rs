@@ -212,7 +212,7 @@ fn a_million_generations_end_on_a_small_stack() {
             }
         }
         let youngest = (0..GENERATIONS)
-            .fold(DynAlloc::root(&Global), |parent, _| DynAlloc::new_in(Generation(&ends), parent).expect("memory"));
+            .fold(DynAlloc::root(Global), |parent, _| DynAlloc::new_in(Generation(&ends), parent).expect("memory"));
         drop(youngest);
         ends.get()
     });
@@ -345,7 +345,7 @@ fn roots_are_words_or_nothing() {
     exercise(&DynAlloc::root(FromGlobal::new(std::alloc::System)));
     static ROOT: DynAlloc<'static, Concurrent> = DynAlloc::shared_root(FromGlobal::new(std::alloc::System));
     exercise(&ROOT.clone().into());
-    const SEQUENTIAL: DynAlloc<'static> = DynAlloc::root(&Global);
+    const SEQUENTIAL: DynAlloc<'static> = DynAlloc::root(Global);
     exercise(&SEQUENTIAL);
     assert_eq!(format!("{SEQUENTIAL:?}"), "DynAlloc { is_root: true, .. }");
 }

@@ -30,7 +30,7 @@ thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How often one was made on this thread.
+/// How often one was made on this thread, in this test.
 fn made() -> usize {
     MADE.get()
 }
@@ -42,6 +42,7 @@ fn make() -> Option<Global> {
 
 #[test]
 fn it_is_made_once_by_the_first_request() {
+    MADE.set(0);
     let lazy = Lazy::new(make);
     assert_eq!(made(), 0);
     let boxed = Box::new_in(7, &lazy);
@@ -54,6 +55,7 @@ fn it_is_made_once_by_the_first_request() {
 
 #[test]
 fn requests_for_no_bytes_need_none() {
+    MADE.set(0);
     let lazy = Lazy::new(make);
     let nothing = lazy_nothing(&lazy);
     assert_eq!((nothing, made()), (0, 0));
@@ -110,6 +112,7 @@ fn blocks_grow_from_nothing_and_shrink_to_nothing() {
 
 #[test]
 fn what_cannot_be_made_is_refused_for_good() {
+    MADE.set(0);
     let lazy = Lazy::<Global>::new(|| {
         MADE.set(MADE.get() + 1);
         None
@@ -161,6 +164,7 @@ fn the_function_may_use_the_allocator_that_it_is_a_part_of() {
 
 #[test]
 fn a_function_that_panics_is_called_again() {
+    MADE.set(0);
     let lazy = Lazy::new(|| {
         MADE.set(MADE.get() + 1);
         assert!(MADE.get() > 2, "not yet");
@@ -175,6 +179,7 @@ fn a_function_that_panics_is_called_again() {
 
 #[test]
 fn it_goes_with_what_was_made_and_not_with_what_was_not() {
+    MADE.set(0);
     struct Counts;
     impl Drop for Counts {
         fn drop(&mut self) {
@@ -196,6 +201,7 @@ fn it_goes_with_what_was_made_and_not_with_what_was_not() {
 
 #[test]
 fn looking_at_it_does_not_make_it() {
+    MADE.set(0);
     let lazy = Lazy::new(make);
     assert_eq!(format!("{lazy:?}"), "Lazy { allocator: None, .. }");
     assert_eq!(made(), 0);
