@@ -207,8 +207,9 @@ unsafe impl<S: Source> Allocator for &Lazy<S> {
     }
 }
 
-// SAFETY: its blocks are those of the allocator, which owns them, and does not own what was allocated elsewhere before it was
-// made. So the answer for such a block is false throughout.
+// SAFETY: its blocks are those of the allocator, which owns them. What was allocated elsewhere before that was made, it does not
+// own, so the answer for such a block is false throughout; except for the one that its memory lies in. That returns only when
+// this is gone, since the function that got it can reach nothing but what lives for ever.
 unsafe impl<S: Owns> Owns for Lazy<S> {
     #[inline]
     fn owns(&self, block: NonNull<u8>) -> bool {

@@ -13,8 +13,9 @@ use crate::{Bump, FixedBlock, SizeClasses};
 /// 1. While a block of at least one byte is allocated through a reference to the allocator, [`owns`](Owns::owns) is true for
 ///    its address.
 /// 2. While a block of at least one byte is allocated through anything else, the answer for its address does not change.
-///    It is false if the block was allocated before there was this allocator; it may be true for the blocks of a child, which
-///    has its arena from this one. So it is not for handles: they come into being when their allocator has children already.
+///    It is false if the block was allocated before there was this allocator, unless it is the one that its memory lies in. It
+///    may be true for the blocks of a child, which has its arena from this one. (So it is not for handles, which come into
+///    being when their allocator has children already.)
 ///
 /// # Examples
 ///

@@ -18,6 +18,7 @@ use fibra_allocators::{
 use proptest::prelude::*;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use support::locked::Locked;
+use support::recorder::{Log, Recorder};
 use support::{Guarded, layout};
 
 // Far more of each than these tests hold at once.
@@ -205,6 +206,24 @@ proptest! {
 }
 
 // The adaptor alone.
+
+#[test]
+fn every_operation_is_the_allocators_own() {
+    let log = Log::default();
+    let global = AsGlobal::new(Recorder::new("it", &log));
+    // SAFETY: the layouts have bytes, and each block is replaced by the next.
+    unsafe {
+        let block = global.alloc(layout(10, 8));
+        let block = global.realloc(block, layout(10, 8), 20);
+        let block = global.realloc(block, layout(20, 8), 20);
+        let block = global.realloc(block, layout(20, 8), 5);
+        global.dealloc(block, layout(5, 8));
+        global.dealloc(global.alloc_zeroed(layout(30, 8)), layout(30, 8));
+    }
+    let expected =
+        ["allocate 10", "grow 20", "grow 20", "shrink 5", "deallocate 5", "allocate_zeroed 30", "deallocate 30"];
+    assert_eq!(log.take(), expected.map(|event| format!("it {event}")));
+}
 
 #[test]
 fn refusal_is_null_and_the_block_stays() {

@@ -125,27 +125,42 @@ fn parents_outlive_children() {
     assert_eq!(drops, (0..10).rev().map(|i| format!("{i} dropped")).collect::<Vec<_>>());
 }
 
+/// Refuses everything.
+struct Full {
+    _writes_when_dropped: Recorder,
+}
+
+// SAFETY: it never allocates.
+unsafe impl Allocator for &Full {
+    fn allocate(&self, _: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        Err(AllocError)
+    }
+    unsafe fn deallocate(&self, _: NonNull<u8>, _: Layout) {}
+}
+
 #[test]
 fn a_parent_without_room_gives_both_back() {
     let log = Log::default();
-    let root = Parent::granting(1);
-    let parent = DynAlloc::new_in(Recorder::new("parent", &log), DynAlloc::root(&root)).expect("one block");
-    let nowhere = FixedBlock::new(layout(8, 8), &mut []);
-    let nowhere = DynAlloc::root(&nowhere);
-    let error = DynAlloc::new_in(parent, nowhere).unwrap_err();
+    let root = Parent::default();
+    let full = DynAlloc::new_in(Full { _writes_when_dropped: Recorder::new("full", &log) }, DynAlloc::root(&root))
+        .expect("memory");
+    let value = DynAlloc::new_in(Recorder::new("value", &log), DynAlloc::root(&root)).expect("memory");
+
+    let error = DynAlloc::new_in(value, full).unwrap_err();
     assert_eq!(error.to_string(), "the parent has no room for the allocator");
     assert_eq!(format!("{error:?}"), "NoRoom { .. }");
-    let NoRoom { value: parent, parent: nowhere } = error;
-    assert_eq!(log.take(), [""; 0], "nothing was tried on the value, and nothing dropped");
-    exercise(&parent);
-    assert!(nowhere.allocate(layout(8, 8)).is_err());
-    drop(parent);
-    assert_eq!(root.live(), []);
+    let NoRoom { value, parent: full } = error;
+    assert_eq!(log.take(), [""; 0], "nothing was asked of the value, and nothing dropped");
+    exercise(&value);
+    log.take();
+    drop(value);
+    assert_eq!(log.take(), ["value dropped"]);
 
-    let dropped: Result<DynAlloc<'_>, AllocError> =
-        DynAlloc::new_in(Recorder::new("lost", &log), nowhere).map_err(AllocError::from);
-    log.take().last().inspect(|event| assert_eq!(*event, "lost dropped"));
-    assert!(dropped.is_err());
+    let lost: Result<DynAlloc<'_>, AllocError> =
+        DynAlloc::new_in(Recorder::new("lost", &log), full).map_err(AllocError::from);
+    assert!(lost.is_err());
+    assert_eq!(log.take(), ["lost dropped", "full dropped"], "the error held the last handle");
+    assert_eq!(root.live(), []);
 }
 
 #[test]

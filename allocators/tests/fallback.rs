@@ -3,8 +3,10 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
 use std::process::Command;
 use std::ptr::NonNull;
+use std::sync::Mutex;
 use std::thread;
 
 use allocator_api2::boxed::Box;
@@ -253,40 +255,59 @@ fn threads_share_it() {
 
 // A second that is in the first.
 
-/// Goes to whichever allocator it was last told to.
+/// Goes to the parent, or to an inner allocator once it has been told of one.
 #[derive(Default)]
-struct Switch(Cell<Option<&'static Inner>>, Parent);
+struct Switch {
+    inner: Cell<Option<&'static Inner>>,
+    /// Addresses of the inner allocator's blocks.
+    in_inner: RefCell<Vec<NonNull<u8>>>,
+    parent: Parent,
+}
 
 type Inner = Bump<Extent<&'static SizeClasses<1, Lent>>>;
 
-// SAFETY: blocks of the one come from an arena that is never reset, and are never given back there; the rest is the parent's.
+// SAFETY: blocks are the parent's or the inner allocator's, and return there.
 unsafe impl Allocator for &Switch {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.0.get() {
-            Some(inner) => inner.allocate(layout),
-            None => (&self.1).allocate(layout),
-        }
+        let Some(inner) = self.inner.get() else { return (&self.parent).allocate(layout) };
+        let block = inner.allocate(layout)?;
+        self.in_inner.borrow_mut().push(block.cast());
+        Ok(block)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        if self.1.live().contains(&layout) {
-            // SAFETY: of this layout there are blocks of the parent only, in these tests.
-            unsafe { (&self.1).deallocate(block, layout) }
+        let mut in_inner = self.in_inner.borrow_mut();
+        match in_inner.iter().position(|inner| *inner == block) {
+            Some(at) => drop(in_inner.swap_remove(at)), // and nothing else, as it bumps
+            // SAFETY: so it is the parent's, with this layout.
+            None => unsafe { (&self.parent).deallocate(block, layout) },
         }
     }
+}
+
+impl Switch {
+    fn assert_empty(&self) {
+        assert_eq!((self.parent.live(), self.in_inner.borrow().len()), (vec![], 0), "a block did not return");
+    }
+}
+
+/// Keeps a value for ever, where leak checkers find it.
+fn kept<T>(value: T) -> &'static mut T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let value = std::boxed::Box::leak(std::boxed::Box::new(value));
+    KEPT.lock().expect("no panic").push((&raw const *value).expose_provenance());
+    value
 }
 
 /// One class of four blocks of 4096 bytes. The second's inner allocator, when it is told to use it, is in one of them.
 fn in_itself() -> (&'static Fallback<SizeClasses<1, Lent>, &'static Switch>, &'static Switch, &'static Inner) {
     const SIZES: Table<1> = table([MemReq::new(4096, 4)]);
-    let memory = vec![0_u64; SIZES.arena_size() / 8 + 2].leak();
-    // SAFETY: plain bytes, leaked, ours alone.
-    let memory = unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), size_of_val(memory)) };
-    let switch: &Switch = std::boxed::Box::leak(std::boxed::Box::default());
+    let memory = kept([MaybeUninit::uninit(); SIZES.arena_size() + 4096]);
+    let switch: &Switch = kept(Switch::default());
     let both = Fallback::new(SizeClasses::new(&SIZES, memory).expect("room"), switch);
-    let both = std::boxed::Box::leak(std::boxed::Box::new(both));
+    let both = kept(both);
     let inner = Bump::in_parent(both.first(), 4096).expect("a block");
-    (both, switch, std::boxed::Box::leak(std::boxed::Box::new(inner)))
+    (both, switch, kept(inner))
 }
 
 #[test]
@@ -294,13 +315,14 @@ fn a_second_inside_the_first_is_noticed_and_refused() {
     let (both, switch, inner) = in_itself();
     let kept = drain(both.first(), layout(4096, 8));
     assert_eq!(kept.len(), 3);
-    switch.0.set(Some(inner));
+    switch.inner.set(Some(inner));
     assert!(both.allocate(layout(64, 8)).is_err(), "its release would go to the first");
     assert!(both.allocate_zeroed(layout(64, 8)).is_err());
-    switch.0.set(None);
+    switch.inner.set(None);
     let block = both.allocate(layout(64, 8)).expect("the host has memory");
     release(both, block, layout(64, 8));
-    assert_eq!((switch.1.given(), switch.1.live()), (1, vec![]));
+    assert_eq!(switch.parent.given(), 1);
+    switch.assert_empty();
 }
 
 #[test]
@@ -309,12 +331,12 @@ fn a_block_that_the_second_moves_into_the_first_is_moved_on() {
     // Larger than the first's blocks, so the second's.
     let block = both.allocate(layout(5000, 8)).expect("the host has memory");
     fill(block, 6);
-    switch.0.set(Some(inner));
+    switch.inner.set(Some(inner));
     // SAFETY: the block is this allocator's, with this layout, and the next one takes its place.
     let moved = unsafe { both.shrink(block.cast(), layout(5000, 8), layout(1000, 8)) }.expect("room");
     assert_eq!(moved.len(), 4096, "a whole block of the first");
     assert_eq!(bytes(moved)[..1000], [6; 1000]);
-    assert_eq!(switch.1.live(), []);
+    switch.assert_empty();
     release(both, moved, layout(1000, 8));
     assert_eq!(both.first().classes().next().map(|class| class.live), Some(1), "the inner allocator's");
 }
@@ -337,7 +359,7 @@ fn a_block_that_has_no_other_place_ends_the_program() {
     let (both, switch, inner) = in_itself();
     drain(both.first(), layout(4096, 8));
     let block = both.allocate(layout(5000, 8)).expect("the host has memory");
-    switch.0.set(Some(inner));
+    switch.inner.set(Some(inner));
     // SAFETY: the block is this allocator's, with this layout.
     let shrink = || unsafe { both.shrink(block.cast(), layout(5000, 8), layout(1000, 8)).is_ok() };
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(shrink));

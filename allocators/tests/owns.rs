@@ -4,7 +4,7 @@ mod support;
 
 use std::ptr::NonNull;
 
-use fibra_allocators::{Bump, Fallback, FixedBlock, Lazy, MemReq, Owns, SizeClasses, Table, table};
+use fibra_allocators::{Arena, Bump, Fallback, FixedBlock, Lazy, MemReq, Owns, SizeClasses, Table, table};
 use support::{Guarded, Parent, drain, layout};
 
 const SIZES: Table<2> = table([MemReq::new(64, 10), MemReq::new(256, 4)]);
@@ -77,14 +77,11 @@ fn two_own_what_either_owns() {
 
 #[test]
 fn what_is_not_made_yet_owns_nothing() {
-    thread_local! {
-        static PARENT: &'static Parent = Box::leak(Box::default());
-    }
-    let lazy = Lazy::new(|| Bump::in_parent(PARENT.with(|parent| *parent), 64).ok());
-    assert!(!owns(&lazy, 4096));
-    assert_eq!(PARENT.with(|parent| parent.given()), 0, "asking made it");
-    lazy.get().expect("memory");
-    assert_owns_just(&lazy, PARENT.with(|parent| parent.range()));
-    drop(lazy);
-    assert_eq!(PARENT.with(|parent| parent.live()), []);
+    static MEMORY: Arena<64> = Arena::new();
+    let whole = &raw const MEMORY;
+    let lazy = Lazy::new(|| Some(Bump::new(MEMORY.take()?)));
+    assert!((whole.addr()..whole.addr() + 64).all(|address| !owns(&lazy, address)));
+    assert!(format!("{MEMORY:?}").contains("taken: false"), "asking made it");
+    assert_eq!(lazy.get().map(Bump::capacity), Some(64));
+    assert_owns_just(&lazy, whole.addr()..whole.addr() + 64);
 }
