@@ -57,7 +57,7 @@ use crate::{AllocRef, GRANULE};
 pub struct Bump<B: Backing> {
     /// Bytes from the base, at most the backing's length. Live blocks lie below.
     used: Cell<usize>,
-    backing: B,
+    pub(crate) backing: B,
 }
 
 impl<'m> Bump<Borrowed<'m>> {

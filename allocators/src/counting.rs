@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 use crate::report::sealed::Records;
-use crate::{Counts, Lock, NoLock, Report, Statistics};
+use crate::{Counts, Lock, NoLock, Report, Source, Statistics};
 
 /// Any allocator, and counts of what it is asked for, in all: [`Statistics`] without the rows, in 8 words.
 ///
@@ -98,36 +98,33 @@ impl<A, L: Lock> Counting<A, L> {
 }
 
 // SAFETY: every operation is that of the `Statistics` inside, which is borrowed, and so stays, as long as we are.
-unsafe impl<A, L: Lock> Allocator for &Counting<A, L>
-where
-    for<'x> &'x A: Allocator,
-{
+unsafe impl<A: Source, L: Lock> Allocator for &Counting<A, L> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        Allocator::allocate(&&self.0, layout)
+        (&self.0).allocate(layout)
     }
 
     fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        Allocator::allocate_zeroed(&&self.0, layout)
+        (&self.0).allocate_zeroed(layout)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
         // SAFETY: passed on to our caller.
-        unsafe { Allocator::deallocate(&&self.0, block, layout) }
+        unsafe { (&self.0).deallocate(block, layout) }
     }
 
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        unsafe { Allocator::grow(&&self.0, block, old, new) }
+        unsafe { (&self.0).grow(block, old, new) }
     }
 
     unsafe fn grow_zeroed(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        unsafe { Allocator::grow_zeroed(&&self.0, block, old, new) }
+        unsafe { (&self.0).grow_zeroed(block, old, new) }
     }
 
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        unsafe { Allocator::shrink(&&self.0, block, old, new) }
+        unsafe { (&self.0).shrink(block, old, new) }
     }
 }
 

@@ -49,7 +49,7 @@ pub struct FixedBlock<B: Backing, F: Form = NoLock> {
     blocks: <F as sealed::Form>::List,
     block: Layout,
     capacity: usize,
-    backing: B,
+    pub(crate) backing: B,
 }
 
 /// A block as large and as aligned as asked, and enough for a link while it is free.

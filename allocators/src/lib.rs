@@ -69,8 +69,10 @@
 #[cfg(fibra_loom)]
 extern crate std;
 
+mod abort;
 mod alloc_ref;
 mod arena;
+mod as_global;
 mod block_list;
 mod bump;
 #[cfg(target_has_atomic = "8")]
@@ -78,13 +80,19 @@ mod cache;
 mod class_stats;
 mod counted;
 mod counting;
+mod dyn_alloc;
+mod erased;
 mod extent;
+mod fallback;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod fifo;
 mod fixed_block;
 mod fixup;
 mod form;
 mod forward;
+mod from_global;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod lazy;
 mod lock;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod lock_free;
@@ -94,6 +102,7 @@ mod models;
 mod no_room;
 mod optimise;
 mod ordered;
+mod owns;
 mod pool;
 mod pool_box;
 mod pool_slice;
@@ -102,6 +111,7 @@ mod request;
 mod reserve;
 mod shared;
 mod size_classes;
+mod source;
 mod statistics;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod sync;
@@ -112,18 +122,26 @@ pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 pub use alloc_ref::AllocRef;
 pub use arena::Arena;
+pub use as_global::AsGlobal;
 pub use bump::Bump;
 #[cfg(target_has_atomic = "8")]
 pub use cache::{Cache, Cached, Worker};
 pub use class_stats::ClassStats;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use counted::AnyThread;
 pub use counted::{Counted, OneThread};
 pub use counting::Counting;
+pub use dyn_alloc::{Concurrent, DynAlloc, ParentFull, Reach, Sequential};
 pub use extent::{Backing, Borrowed, Extent};
+pub use fallback::Fallback;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use fifo::Fifo;
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
 pub use form::{Corruption, Form};
+pub use from_global::{ByRef, FromGlobal};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use lazy::Lazy;
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSection;
 #[cfg(target_has_atomic = "8")]
@@ -135,17 +153,16 @@ pub use mem_req::MemReq;
 pub use no_room::NoRoom;
 pub use optimise::{Demand, OptimiseError, Plan, optimise, optimise_by, optimise_scratch};
 pub use ordered::Ordered;
+pub use owns::Owns;
 pub use pool::Pool;
 pub use pool_box::PoolBox;
 pub use report::{Report, write_rust, write_toml};
 pub use reserve::Reserve;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use shared::PoolArc;
 pub use shared::{PoolRc, Shared, Sharing};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use source::Source;
 pub use statistics::{Counts, RowCounts, Statistics};
 pub use table_arena::TableArena;
 pub use unsizing::Unsizing;
-
-portable_atomic::cfg_has_atomic_cas! {
-    pub use counted::AnyThread;
-    pub use shared::PoolArc;
-}

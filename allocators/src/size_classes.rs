@@ -99,7 +99,7 @@ pub struct SizeClasses<const N: usize, B: Backing, F: Form = NoLock> {
     /// The class of a request of `i * GRANULE + 1 ..= (i + 1) * GRANULE` bytes.
     lookup: [u8; ENTRIES],
     table: Table<N>,
-    backing: B,
+    pub(crate) backing: B,
 }
 
 /// The memory given to [`SizeClasses::new`] does not hold the classes.

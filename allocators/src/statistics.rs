@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 use crate::report::sealed::Records;
-use crate::{Demand, GRANULE, Lock, NoLock, Report};
+use crate::{Demand, GRANULE, Lock, NoLock, Report, Source};
 
 /// Sizes up to so many granules have a row for each granule.
 const EXACT: usize = 256;
@@ -457,38 +457,35 @@ fn cut(block: NonNull<[u8]>, layout: Layout) -> NonNull<[u8]> {
 // SAFETY: the blocks are those of `inner`, at least as long as asked for, and are given no longer than that; which a layout
 // that fits ours also fits. `inner` cannot be moved or dropped as long as a handle, which borrows it, exists, and nobody gets
 // more than a shared reference to it. Clones of the handle are the same reference.
-unsafe impl<A, L: Lock, const ROWS: usize> Allocator for &Statistics<A, L, ROWS>
-where
-    for<'x> &'x A: Allocator,
-{
+unsafe impl<A: Source, L: Lock, const ROWS: usize> Allocator for &Statistics<A, L, ROWS> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        self.answer(layout, Allocator::allocate(&&self.inner, layout))
+        self.answer(layout, self.inner.handle().allocate(layout))
     }
 
     fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        self.answer(layout, Allocator::allocate_zeroed(&&self.inner, layout))
+        self.answer(layout, self.inner.handle().allocate_zeroed(layout))
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
         // Before the block can be given out again, so that it does not count twice.
         self.with(|state| state.dismiss(layout));
         // SAFETY: passed on to our caller.
-        unsafe { Allocator::deallocate(&&self.inner, block, layout) }
+        unsafe { self.inner.handle().deallocate(block, layout) }
     }
 
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        self.change(block, old, new, unsafe { Allocator::grow(&&self.inner, block, old, new) })
+        self.change(block, old, new, unsafe { self.inner.handle().grow(block, old, new) })
     }
 
     unsafe fn grow_zeroed(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        self.change(block, old, new, unsafe { Allocator::grow_zeroed(&&self.inner, block, old, new) })
+        self.change(block, old, new, unsafe { self.inner.handle().grow_zeroed(block, old, new) })
     }
 
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: passed on to our caller.
-        self.change(block, old, new, unsafe { Allocator::shrink(&&self.inner, block, old, new) })
+        self.change(block, old, new, unsafe { self.inner.handle().shrink(block, old, new) })
     }
 }
 

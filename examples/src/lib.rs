@@ -8,3 +8,7 @@ pub mod squares;
 
 #[cfg(feature = "std")]
 pub mod command_line;
+#[cfg(feature = "std")]
+pub mod json;
+#[cfg(feature = "std")]
+pub mod pools;

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 const SQUARES: &str = env!("CARGO_BIN_EXE_squares");
 const SIEVE: &str = env!("CARGO_BIN_EXE_sieve");
 const DEADLOCK: &str = env!("CARGO_BIN_EXE_deadlock");
+const JSON_POOLS: &str = env!("CARGO_BIN_EXE_json-pools");
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().expect("the program starts")
@@ -101,9 +102,56 @@ fn deadlock_names_every_fibre_and_channel() {
     assert_eq!(printed.lines().nth(1000), Some("0 finished, 0 collapsed, 1000 deadlocked"));
 }
 
+/// What `json-pools` prints: its summary; block size, reserved, peak and live of each class; requests to the host.
+fn json_pools(count: &str) -> (String, Vec<[usize; 4]>, usize) {
+    let printed = prints(JSON_POOLS, &[count]);
+    let lines: Vec<&str> = printed.lines().collect();
+    let [summary, heading, classes @ .., last] = &lines[..] else { panic!("{printed}") };
+    assert_eq!(heading.split_whitespace().collect::<Vec<_>>(), ["block", "size", "reserved", "peak", "live"]);
+    let numbers = |line: &&str| {
+        let numbers: Vec<usize> = line.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        numbers.try_into().expect("four columns")
+    };
+    let requests = last.strip_prefix("requests that went to the host: ").expect(last).parse().unwrap();
+    (summary.to_string(), classes.iter().map(numbers).collect(), requests)
+}
+
+#[test]
+fn json_pools_runs_in_its_arena_and_gives_everything_back() {
+    let (_, idle, _) = json_pools("0");
+    let (summary, classes, requests) = json_pools("200");
+    assert_eq!(requests, 0, "{summary}");
+    assert!(classes.iter().map(|[_, _, peak, _]| peak).sum::<usize>() > 10_000, "it ran on the pools");
+    for ([size, reserved, peak, live], [_, _, _, runtime]) in classes.iter().zip(&idle) {
+        assert!(live <= peak && peak <= reserved, "of {size}");
+        assert_eq!(live, runtime, "the documents left something of {size} behind");
+    }
+    assert_eq!(classes.len(), 12);
+}
+
+#[test]
+fn json_pools_spills_to_the_host_and_gives_everything_back() {
+    let (_, idle, _) = json_pools("0");
+    let (_, classes, requests) = json_pools("1000");
+    assert!(requests > 1000);
+    assert!(classes.iter().any(|[_, reserved, peak, _]| peak == reserved), "something was exhausted");
+    let live = |classes: &[[usize; 4]]| classes.iter().map(|class| class[3]).collect::<Vec<_>>();
+    assert_eq!(live(&classes), live(&idle));
+}
+
+#[test]
+fn json_pools_computes_what_it_would_on_the_heap() {
+    for count in [0, 1, 17, 200, 700] {
+        let here = fibra_examples::json::run(count).expect("documents that can be read");
+        assert_eq!(json_pools(&count.to_string()).0, here.to_string());
+        assert_eq!(here.documents, count);
+    }
+}
+
 #[test]
 fn arguments_that_mean_nothing_get_the_usage() {
-    for (program, name) in [(SQUARES, "squares"), (SIEVE, "sieve"), (DEADLOCK, "deadlock")] {
+    for (program, name) in [(SQUARES, "squares"), (SIEVE, "sieve"), (DEADLOCK, "deadlock"), (JSON_POOLS, "json-pools")]
+    {
         let wrong: [&[&str]; 9] = [
             &["x"],
             &[""],
@@ -134,7 +182,7 @@ fn an_argument_that_is_no_text_gets_the_usage() {
 
 #[test]
 fn help_is_given_where_it_is_asked_for() {
-    for program in [SQUARES, SIEVE, DEADLOCK] {
+    for program in [SQUARES, SIEVE, DEADLOCK, JSON_POOLS] {
         for help in ["--help", "-h"] {
             assert!(prints(program, &[help]).starts_with("usage: "));
         }
@@ -161,7 +209,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error_with_a_message() {
-    for (program, size) in [(SQUARES, "100000"), (SIEVE, "30000"), (DEADLOCK, "1000")] {
+    for (program, size) in [(SQUARES, "100000"), (SIEVE, "30000"), (DEADLOCK, "1000"), (JSON_POOLS, "1")] {
         let full = std::fs::File::create("/dev/full").expect("a device that is always full");
         let output = Command::new(program).arg(size).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
