@@ -258,6 +258,11 @@ unsafe impl<L: Lock> List for BlockList<L> {
         self.block_size
     }
 
+    fn start(&self, n_blocks: usize) -> NonNull<u8> {
+        // SAFETY: invariant 1.
+        unsafe { self.end.sub(n_blocks * self.block_size) }
+    }
+
     /// The most recently released one, if there is one.
     #[inline]
     fn pop(&self) -> Option<NonNull<u8>> {

@@ -163,7 +163,7 @@ impl<A: Source + Owns, F: Source> Fallback<A, F> {
 /// # Safety
 ///
 /// As for [`Allocator::grow`] or [`Allocator::shrink`], whichever `new` asks for.
-unsafe fn resize_in(
+pub(crate) unsafe fn resize_in(
     home: impl Allocator,
     block: NonNull<u8>,
     old: Layout,
@@ -179,7 +179,12 @@ unsafe fn resize_in(
 ///
 /// `block` is allocated through `home`, and `old` fits it. `fresh` is allocated too.
 #[cold]
-unsafe fn carry(home: impl Allocator, block: NonNull<u8>, old: Layout, fresh: NonNull<[u8]>) -> NonNull<[u8]> {
+pub(crate) unsafe fn carry(
+    home: impl Allocator,
+    block: NonNull<u8>,
+    old: Layout,
+    fresh: NonNull<[u8]>,
+) -> NonNull<[u8]> {
     let kept = old.size().min(fresh.len());
     // SAFETY: both are allocated, so they do not overlap, and each holds so much. The caller lets us release the old one.
     unsafe {

@@ -202,6 +202,10 @@ unsafe impl List for Queue {
         self.block_size
     }
 
+    fn start(&self, _n_blocks: usize) -> NonNull<u8> {
+        self.start
+    }
+
     /// One that was never given out, else the one that was released first.
     #[inline]
     fn pop(&self) -> Option<NonNull<u8>> {

@@ -158,6 +158,9 @@ pub(crate) mod sealed {
         /// The size of every block, in bytes; 0 for the empty list.
         fn block_size(&self) -> usize;
 
+        /// Where the first of its `n_blocks` begins.
+        fn start(&self, n_blocks: usize) -> NonNull<u8>;
+
         /// A block of `block_size` bytes.
         fn pop(&self) -> Option<NonNull<u8>>;
 

@@ -81,6 +81,7 @@ mod class_stats;
 mod counted;
 mod counting;
 mod dyn_alloc;
+mod elastic;
 mod erased;
 mod extent;
 mod fallback;
@@ -132,6 +133,7 @@ pub use counted::AnyThread;
 pub use counted::{Counted, OneThread};
 pub use counting::Counting;
 pub use dyn_alloc::{Concurrent, DynAlloc, ParentFull, Reach, Sequential};
+pub use elastic::{Elastic, Exhausted, NoFallback, Policy, Relief};
 pub use extent::{Backing, Borrowed, Extent};
 pub use fallback::Fallback;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]

@@ -156,6 +156,10 @@ unsafe impl List for TaggedList {
         self.block_size
     }
 
+    fn start(&self, _n_blocks: usize) -> NonNull<u8> {
+        self.start
+    }
+
     /// The most recently released one, if there is one.
     #[inline]
     fn pop(&self) -> Option<NonNull<u8>> {

@@ -226,6 +226,10 @@ unsafe impl<L: Lock> List for Bitmap<L> {
         self.block_size
     }
 
+    fn start(&self, _n_blocks: usize) -> NonNull<u8> {
+        self.start
+    }
+
     #[inline]
     fn pop(&self) -> Option<NonNull<u8>> {
         self.lock.with(|| {

@@ -431,7 +431,7 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
     }
 
     #[inline]
-    fn allocate_from(&self, class: usize) -> Result<NonNull<[u8]>, AllocError> {
+    pub(crate) fn allocate_from(&self, class: usize) -> Result<NonNull<[u8]>, AllocError> {
         let class = self.classes.get(class).ok_or(AllocError)?;
         let block = class.pop().ok_or(AllocError)?;
         Ok(NonNull::slice_from_raw_parts(block, class.block_size()))
@@ -441,7 +441,7 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
     ///
     /// The block came from this class and its user has finished with it.
     #[inline]
-    unsafe fn release_to(&self, class: usize, block: NonNull<u8>) {
+    pub(crate) unsafe fn release_to(&self, class: usize, block: NonNull<u8>) {
         debug_assert!(class < N, "released with a layout that never got a block");
         // SAFETY: a block came from it, so there is such a class; the rest is passed on to our caller.
         unsafe { self.classes.get_unchecked(class).push(block) }
@@ -458,7 +458,13 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
             return None;
         }
         let size = self.classes.get(class)?.block_size();
-        Some(NonNull::slice_from_raw_parts(rederive(self.backing.base(), block), size))
+        Some(NonNull::slice_from_raw_parts(self.own(block), size))
+    }
+
+    /// A block of ours, as a pointer that may touch all of it.
+    #[inline(always)]
+    pub(crate) fn own(&self, block: NonNull<u8>) -> NonNull<u8> {
+        rederive(self.backing.base(), block)
     }
 }
 
