@@ -59,12 +59,15 @@ mod alloc_ref;
 mod arena;
 mod block_list;
 mod bump;
+mod checking;
 mod class_stats;
 mod extent;
 mod fixed_block;
 mod fixup;
 mod lock;
 mod mem_req;
+mod mistake;
+mod records;
 mod request;
 mod size_classes;
 
@@ -73,6 +76,7 @@ pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 pub use alloc_ref::AllocRef;
 pub use arena::Arena;
 pub use bump::Bump;
+pub use checking::{Checking, checking_arena_size};
 pub use class_stats::ClassStats;
 pub use extent::{Backing, Borrowed, Extent};
 pub use fixed_block::FixedBlock;
@@ -81,6 +85,7 @@ pub use fixup::{FixupError, GRANULE, Table, fixup, table};
 pub use lock::CriticalSection;
 pub use lock::{CacheLine, Lock, NoLock};
 pub use mem_req::MemReq;
+pub use mistake::{CheckedBlock, Mistake, Poison, panic_on_mistake};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
 
 portable_atomic::cfg_has_atomic_cas! {
