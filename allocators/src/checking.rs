@@ -16,6 +16,7 @@ use core::slice;
 use allocator_api2::alloc::{AllocError, Allocator};
 
 use crate::extent::{Backing, Borrowed, Extent};
+use crate::finally::Finally;
 use crate::mistake::{Mistake, Poison, panic_on_mistake};
 use crate::records::{Body, Held, Records, Refusal, State, bytes_for};
 use crate::request::dangling;
@@ -430,7 +431,7 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
     #[cold]
     fn report(&self, mistake: &Mistake) {
         self.books(|records| records.mistakes = records.mistakes.saturating_add(1));
-        let unwinding = Finally(|| self.books(|records| records.unwound = true));
+        let unwinding = Finally::new(|| self.books(|records| records.unwound = true));
         (self.handler)(mistake);
         mem::forget(unwinding);
     }
@@ -612,7 +613,7 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
             return self.obtain(new, zeroed);
         }
         let held = self.claim_sound(block, old, new, grows).map_err(refused)?;
-        let abandoned = Finally(|| self.books(|records| records.abandon(&held)));
+        let abandoned = Finally::new(|| self.books(|records| records.abandon(&held)));
         if new.size() == 0 {
             mem::forget(abandoned);
             self.books(|records| records.release_instead(&held));
@@ -645,15 +646,6 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
             self.report(&Mistake::HandedOutTwice { block });
         }
         Ok(NonNull::slice_from_raw_parts(body.block, new.size()))
-    }
-}
-
-/// Does something when it is dropped, unless it is forgotten first.
-struct Finally<F: Fn()>(F);
-
-impl<F: Fn()> Drop for Finally<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }
 

@@ -19,10 +19,10 @@
 //!
 //! # The index
 //!
-//! Addresses are scrambled by a multiplication, which loses nothing, so two addresses never agree in all bits. The upper bits
-//! choose a head; under each head hangs a binary tree in which the lower bits, one after the other, say left or right. There
-//! are as many heads as records or more, so that a look-up takes one or two steps on average, however many blocks are live;
-//! and as there are only so many bits, it takes `usize::BITS` steps at the very most, whatever the addresses.
+//! Addresses are scrambled in a way that loses nothing, so two of them never agree in all bits. The upper bits choose a head;
+//! under each head hangs a binary tree in which the lower bits, one after the other, say left or right. There are as many
+//! heads as records or more, so that a look-up takes one or two steps on average, however many blocks are live; and as there
+//! are only so many bits, it takes `usize::BITS` steps at the very most, whatever the addresses.
 //!
 //! # Invariants
 //!
@@ -172,6 +172,15 @@ fn records_in(bytes: usize) -> usize {
     let records = if with_all_heads > heads / 2 { with_all_heads.min(most) } else { most.min(heads / 2) };
     // There is no single head.
     if records == 1 && bytes < size_of::<Record>() + heads_for(1) * size_of::<u32>() { 0 } else { records }
+}
+
+const ODD: usize = 0x9E37_79B9_7F4A_7C15_u64 as usize;
+
+/// The address scrambled, so that all bits depend on all bits of it. Each of the three steps can be undone, so nothing is
+/// lost. (One multiplication alone is not good enough for addresses at regular distances.)
+const fn scrambled(address: usize) -> usize {
+    let product = address.wrapping_mul(ODD);
+    (product ^ (product >> (usize::BITS / 2))).wrapping_mul(ODD)
 }
 
 impl<B: Backing> Records<B> {
@@ -487,15 +496,9 @@ impl<B: Backing> Records<B> {
         list.count -= 1;
     }
 
-    /// The address scrambled, without loss: the upper bits depend on all bits of it.
-    fn scrambled(address: usize) -> usize {
-        const ODD: usize = 0x9E37_79B9_7F4A_7C15_u64 as usize;
-        address.wrapping_mul(ODD)
-    }
-
     /// The head of an address, and the turns to take below it, first in the highest bit.
     fn way(&self, address: usize) -> (usize, usize) {
-        let scrambled = Self::scrambled(address);
+        let scrambled = scrambled(address);
         (scrambled >> (usize::BITS - self.bits), scrambled << self.bits)
     }
 
@@ -554,6 +557,225 @@ impl<B: Backing> Records<B> {
             let child = self.record(slot).child;
             self.record(leaf).child = child;
             *self.at(place) = leaf;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::{BTreeMap, VecDeque};
+    use std::mem::MaybeUninit;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::extent::Borrowed;
+
+    const CAPACITY: usize = 24;
+
+    fn shape(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).expect("small")
+    }
+
+    /// A block at an address that nobody follows.
+    fn body(address: usize, size: usize) -> Body {
+        let block = NonNull::without_provenance(address.try_into().expect("not null"));
+        Body { block, layout: shape(size), slack: 0, zone: 0 }
+    }
+
+    /// The address that is scrambled to this.
+    fn unscrambled(wanted: usize) -> usize {
+        // Newton's iteration for the inverse of an odd number; each step doubles the bits that are right.
+        let inverse = (0..6).fold(ODD, |x, _| x.wrapping_mul(2_usize.wrapping_sub(ODD.wrapping_mul(x))));
+        let folded = wanted.wrapping_mul(inverse);
+        let address = (folded ^ (folded >> (usize::BITS / 2))).wrapping_mul(inverse);
+        assert_eq!(scrambled(address), wanted);
+        address
+    }
+
+    fn with_records(capacity: usize, test: impl FnOnce(&mut Records<Borrowed<'_>>)) {
+        let mut memory = std::vec![MaybeUninit::uninit(); bytes_for(capacity).expect("small")];
+        let mut records = Records::new(Borrowed::new(&mut memory), usize::MAX);
+        assert_eq!(records.capacity(), capacity);
+        test(&mut records);
+    }
+
+    #[test]
+    fn the_worst_addresses_make_a_way_of_as_many_steps_as_there_are_bits() {
+        with_records(200, |records| {
+            // Each shares one turn more with all that follow it. All hang under the first head.
+            let lowest = records.bits + 1;
+            let addresses: Vec<_> = (lowest..=usize::BITS).map(|bit| unscrambled(1 << (usize::BITS - bit))).collect();
+            for address in &addresses {
+                assert!(records.admit(body(*address, 8)).is_ok());
+            }
+            let steps = |records: &mut Records<_>, address| {
+                let (head, mut turns) = records.way(address);
+                let (mut slot, mut steps) = (records.heads()[head], 1);
+                while slot != NONE && records.record(slot).body.block.addr().get() != address {
+                    slot = records.record(slot).child[turns >> (usize::BITS - 1)];
+                    turns <<= 1;
+                    steps += 1;
+                }
+                (slot != NONE).then_some(steps)
+            };
+            let deepest = addresses.iter().map(|address| steps(records, *address).expect("it is there")).max();
+            assert_eq!(deepest, Some(addresses.len()), "that many at least, for the worst case to be one");
+            assert!(addresses.len() <= usize::BITS as usize);
+            for address in addresses {
+                assert!(records.claim(address, shape(8), State::Claimed).is_ok());
+            }
+            assert_eq!(records.live(), 0);
+        });
+    }
+
+    #[test]
+    fn usual_addresses_are_found_in_two_steps_on_average() {
+        for (stride, capacity) in [(16, 1 << 14), (48, 10_000), (4096, 1 << 14), (80, 1 << 14)] {
+            with_records(capacity, |records| {
+                let addresses: Vec<_> = (1..=capacity).map(|n| 0x7f00_0000 + n * stride).collect();
+                addresses.iter().for_each(|address| assert!(records.admit(body(*address, 8)).is_ok()));
+                let mut steps = 0;
+                for address in addresses {
+                    let (head, mut turns) = records.way(address);
+                    let mut slot = records.heads()[head];
+                    steps += 1;
+                    while records.record(slot).body.block.addr().get() != address {
+                        slot = records.record(slot).child[turns >> (usize::BITS - 1)];
+                        turns <<= 1;
+                        steps += 1;
+                    }
+                }
+                assert!(steps <= 2 * capacity, "{steps} for {capacity} of {stride}");
+            });
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Admit(Index),
+        Release(Index),
+        Shed,
+        Move(Index, Index),
+        TakenOver(Index, Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let two = || (any::<Index>(), any::<Index>());
+        prop_oneof![
+            5 => any::<Index>().prop_map(Step::Admit),
+            3 => any::<Index>().prop_map(Step::Release),
+            2 => Just(Step::Shed),
+            1 => two().prop_map(|(which, to)| Step::Move(which, to)),
+            1 => two().prop_map(|(which, to)| Step::TakenOver(which, to)),
+        ]
+    }
+
+    proptest! {
+        /// Few addresses, most of them under one head, against a map.
+        #[test]
+        fn the_records_are_what_a_map_would_hold(steps in prop::collection::vec(step(), 0..300)) {
+            let address_of = |at: Index| unscrambled(at.index(64) + 1);
+            with_records(CAPACITY, |records| {
+                let mut live = BTreeMap::<usize, usize>::new();
+                let mut waiting = VecDeque::<usize>::new();
+                // With the size that tells one life of an address from another.
+                let mut gone = BTreeMap::<usize, usize>::new();
+                for (size, step) in (1..).zip(steps) {
+                    // While a block moves and its former address has a new owner already, one record more is needed.
+                    let mut crowded = false;
+                    match step {
+                        Step::Admit(at) => {
+                            let address = address_of(at);
+                            let taken = live.contains_key(&address) || waiting.contains(&address);
+                            match records.admit(body(address, size)) {
+                                Ok(()) => {
+                                    assert!(!taken);
+                                    live.insert(address, size);
+                                    gone.remove(&address);
+                                }
+                                Err(Refusal::Twice(block)) => {
+                                    assert!(taken);
+                                    assert_eq!(block.address, address);
+                                }
+                                Err(Refusal::Full) => assert_eq!(live.len() + waiting.len(), CAPACITY),
+                            }
+                        }
+                        Step::Release(which) if !live.is_empty() => {
+                            let (address, size) = live.iter().nth(which.index(live.len())).map(|(a, s)| (*a, *s)).expect("below len");
+                            assert!(records.claim(address, shape(size + 1), State::Claimed).is_err());
+                            let Ok(held) = records.claim(address, shape(size), State::Claimed) else { panic!("it is live") };
+                            records.retire(&held);
+                            live.remove(&address);
+                            waiting.push_back(address);
+                        }
+                        Step::Shed => {
+                            let held = records.oldest(2, usize::MAX);
+                            let expected = (waiting.len() > 2).then(|| waiting.pop_front()).flatten();
+                            assert_eq!(held.map(|held| held.named().address), expected);
+                            if let Some(held) = held {
+                                records.leave(&held);
+                                gone.insert(held.named().address, held.named().layout.size());
+                            }
+                        }
+                        Step::Move(which, to) | Step::TakenOver(which, to) if !live.is_empty() => {
+                            let (address, old) = live.iter().nth(which.index(live.len())).map(|(a, s)| (*a, *s)).expect("below len");
+                            let to = address_of(to);
+                            let Ok(held) = records.claim(address, shape(old), State::Resizing) else { panic!("it is live") };
+                            assert!(records.claim(address, shape(old), State::Claimed).is_err(), "it is in hand");
+                            let taken = to != address && (live.contains_key(&to) || waiting.contains(&to));
+                            let over = matches!(step, Step::TakenOver(..)) && records.admit(body(address, size)).is_ok();
+                            crowded = over;
+                            if taken || (over && to == address) {
+                                records.abandon(&held);
+                                if over {
+                                    live.insert(address, size);
+                                }
+                            } else {
+                                let size = size + 1000;
+                                assert!(records.settle(&held, body(to, size)).is_none());
+                                live.remove(&address);
+                                gone.remove(&to);
+                                live.insert(to, size);
+                                if over {
+                                    live.insert(address, size - 1000);
+                                } else if to != address {
+                                    gone.insert(address, old);
+                                }
+                            }
+                        }
+                        _ => {}
+                    }
+                    assert_eq!((records.live(), records.quarantined()), (live.len(), waiting.len()));
+                    let bytes: usize = waiting.iter().map(|at| {
+                        let slot = records.find(*at).expect("it waits");
+                        records.held(slot).body.extent()
+                    }).sum();
+                    assert_eq!(records.quarantined_bytes, bytes);
+                    for at in 1..=64 {
+                        let address = unscrambled(at);
+                        let found = records.find(address).map(|slot| (records.record(slot).state, records.held(slot)));
+                        match found {
+                            Some((State::Live, held)) => assert_eq!(live.get(&address), Some(&held.body.layout.size())),
+                            Some((State::Quarantined, _)) => assert!(waiting.contains(&address)),
+                            Some((State::Released, held)) => {
+                                assert_eq!(gone.get(&address), Some(&held.body.layout.size()));
+                            }
+                            Some(_) => panic!("nothing is in hand now"),
+                            None => assert!(!live.contains_key(&address) && !waiting.contains(&address)),
+                        }
+                    }
+                    // What went is remembered as long as there is room.
+                    let room = CAPACITY - live.len() - waiting.len();
+                    assert!(records.released.count <= room);
+                    assert!(records.released.count + usize::from(crowded) >= gone.len().min(room));
+                    gone.retain(|address, _| records.find(*address).is_some());
+                }
+            });
         }
     }
 }
