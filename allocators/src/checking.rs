@@ -75,7 +75,7 @@ pub const fn checking_arena_size(blocks: usize) -> usize {
 ///
 /// The record is kept outside the blocks, in memory of its own, so nothing in it is overwritten by an overrun, and no pointer
 /// is followed that was not given out. Looking an address up takes one or two steps on average, however many blocks there
-/// are, and `usize::BITS` at the very most. Filling memory, and looking at it, takes time in proportion to its size. A release
+/// are, and `usize::BITS` at the very most; so what more blocks cost is cache misses. Filling memory, and looking at it, takes time in proportion to its size. A release
 /// may be the one that lets many small blocks leave the quarantine for one large one, at most as many as that holds.
 ///
 /// A record is needed for each block that is live or in quarantine; records of blocks that have gone back to the inner
@@ -202,7 +202,8 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
     /// It is called outside of every lock and may use the `Checking`; a mistake that it makes is reported to it as any other.
     /// When it returns, the program goes on as if the mistaken operation had not been asked for. It may panic, in a release,
     /// a growth, an allocation, a `verify`, and at drop. Once it has done so, what is found at drop is not reported any more,
-    /// because that may be part of the unwinding.
+    /// because that may be part of the unwinding. (Under a global allocator nothing may unwind: let the handler abort there, or
+    /// write and return.)
     ///
     /// # Examples
     ///
@@ -473,6 +474,10 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
         true
     }
 
+    fn thin_out(&self) {
+        while self.shed(self.quarantine_blocks, self.quarantine_bytes) {}
+    }
+
     /// A claimed block becomes a released one, without anything being reported.
     fn put_away(&self, held: &Held) {
         let extent = held.body.extent();
@@ -501,7 +506,7 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
         if let Some(mistake) = overrun {
             self.report(&mistake);
         }
-        while self.shed(self.quarantine_blocks, self.quarantine_bytes) {}
+        self.thin_out();
         Ok(())
     }
 
@@ -611,6 +616,10 @@ impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
         if old.size() == 0 {
             self.books(|records| records.check_nothing(block.addr().get(), old)).map_err(refused)?;
             return self.obtain(new, zeroed);
+        }
+        if new.size() == 0 {
+            // Makes room for this one, which for a while may be one too many.
+            self.thin_out();
         }
         let held = self.claim_sound(block, old, new, grows).map_err(refused)?;
         let abandoned = Finally::new(|| self.books(|records| records.abandon(&held)));

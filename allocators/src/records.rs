@@ -583,7 +583,7 @@ mod tests {
 
     /// A block at an address that nobody follows.
     fn body(address: usize, size: usize) -> Body {
-        let block = NonNull::without_provenance(address.try_into().expect("not null"));
+        let block = NonNull::<u8>::dangling().with_addr(address.try_into().expect("not null"));
         Body { block, layout: shape(size), slack: 0, zone: 0 }
     }
 

@@ -14,7 +14,7 @@ use fibra_allocators::{
     AllocError, Allocator, Borrowed, Bump, CheckedBlock, Checking, FixedBlock, Layout, MemReq, Mistake, NoLock, Poison,
     SizeClasses, Table, checking_arena_size, table,
 };
-use support::{Guarded, Parent, bytes, fill, layout, release};
+use support::{Guarded, Parent, bytes, fill, forever, layout, release};
 
 const SIZES: Table<4> = table([MemReq::new(32, 40), MemReq::new(64, 20), MemReq::new(256, 10), MemReq::new(2048, 4)]);
 const RECORDS: usize = 60;
@@ -166,7 +166,9 @@ fn a_foreign_pointer() {
         let local = [0_u64; 3];
         let at = |address: usize| {
             // SAFETY: none of them is followed; that is what is tested.
-            unsafe { checking.deallocate(NonNull::without_provenance(address.try_into().expect("not null")), shape) };
+            unsafe {
+                checking.deallocate(NonNull::<u8>::dangling().with_addr(address.try_into().expect("not null")), shape)
+            };
             assert_eq!(mistakes.take(), [Mistake::ForeignPointer { address, layout: shape }]);
         };
         at(local.as_ptr().addr());
@@ -336,6 +338,37 @@ fn a_write_behind_the_end_found_when_the_block_is_resized() {
         assert_eq!(mistakes.take(), [Mistake::Overrun { block: named(shrunk, small, 1), offset: 24 }]);
         assert_eq!((nothing.len(), checking.live()), (0, 0));
     });
+}
+
+#[test]
+fn the_former_address_of_a_block_that_moved_is_a_double_free() {
+    let mut memory = Guarded::new(0, 4096);
+    let bump = Bump::new(memory.memory());
+    let mistakes = RefCell::new(Vec::new());
+    let mut records = Guarded::new(0, checking_arena_size(20));
+    let checking = Checking::new(&bump, records.memory()).on_mistake(|mistake| mistakes.borrow_mut().push(*mistake));
+    let (small, large) = (layout(24, 8), layout(100, 8));
+    let (one, two) = (get(&checking, small), get(&checking, small));
+    // SAFETY: live blocks with their layouts.
+    let (moved, in_place) = unsafe {
+        let moved = (&checking).grow(one.cast(), small, large).expect("room");
+        (moved, (&checking).grow_zeroed(moved.cast(), large, layout(200, 8)).expect("room"))
+    };
+    assert_ne!(one.cast::<u8>(), moved.cast::<u8>());
+    assert_eq!(moved.cast::<u8>(), in_place.cast::<u8>(), "the last block of a bump grows where it is");
+    assert_eq!(bytes(in_place)[100..], [0; 100], "also where the red zone was");
+    release(&checking, one, small);
+    release(&checking, in_place, large);
+    assert_eq!(
+        mistakes.take(),
+        [
+            Mistake::DoubleFree { block: named(one, small, 1) },
+            Mistake::WrongLayout { block: named(in_place, layout(200, 8), 1), given: large },
+        ]
+    );
+    release(&checking, in_place, layout(200, 8));
+    release(&checking, two, small);
+    assert_eq!((checking.live(), checking.verify(), checking.mistakes()), (0, 0, 2));
 }
 
 #[test]
@@ -557,13 +590,9 @@ fn the_handler_may_allocate_and_release() {
             release(checking, NonNull::slice_from_raw_parts(NonNull::dangling(), 8), layout(8, 1));
         }
     }
-    /// Memory for ever.
-    fn forgotten<T>(value: T) -> &'static mut T {
-        std::boxed::Box::leak(std::boxed::Box::new(value))
-    }
-    let bump = forgotten(Bump::new(forgotten([MaybeUninit::uninit(); 64 * 1024])));
-    let checking = Checking::new(&*bump, forgotten([MaybeUninit::uninit(); 10_000]));
-    let checking = &*forgotten(checking.quarantine(3, 1000).on_mistake(handler as fn(&Mistake)));
+    let bump = forever(Bump::new(forever([MaybeUninit::uninit(); 64 * 1024])));
+    let checking = Checking::new(&*bump, forever([MaybeUninit::uninit(); 10_000]));
+    let checking = &*forever(checking.quarantine(3, 1000).on_mistake(handler as fn(&Mistake)));
     CHECKING.set(Some(checking));
     let shape = layout(24, 8);
     let block = get(checking, shape);
@@ -715,6 +744,67 @@ fn an_inner_allocator_that_panics() {
     assert_eq!((checking.live(), checking.mistakes()), (1, 0));
     release(&checking, one, shape);
     drop(checking);
+}
+
+/// What another thread may do: it gets an address the moment that the inner allocator frees it, while the one who released it,
+/// or let it grow, has not come back yet.
+#[test]
+fn an_address_has_a_new_owner_before_the_former_one_returns() {
+    type Eager = Checking<&'static Blocks, Borrowed<'static>>;
+    struct Blocks {
+        small: FixedBlock<Borrowed<'static>>,
+        large: FixedBlock<Borrowed<'static>>,
+        /// Whom to ask for a block after the next release.
+        other: Cell<Option<&'static Eager>>,
+        given: Cell<Option<NonNull<[u8]>>>,
+    }
+    impl Blocks {
+        fn of(&self, layout: Layout) -> &FixedBlock<Borrowed<'static>> {
+            if layout.size() <= 64 { &self.small } else { &self.large }
+        }
+    }
+    // SAFETY: it is two allocators, one for each range of sizes.
+    unsafe impl Allocator for Blocks {
+        fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+            self.of(layout).allocate(layout)
+        }
+        unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+            // SAFETY: passed on to the caller.
+            unsafe { self.of(layout).deallocate(block, layout) }
+            if let Some(checking) = self.other.take() {
+                self.given.set(Some(get(checking, SHAPE)));
+            }
+        }
+    }
+    const SHAPE: Layout = Layout::new::<[u64; 3]>();
+    let blocks = &*forever(Blocks {
+        small: FixedBlock::new(layout(64, 8), forever([MaybeUninit::uninit(); 640])),
+        large: FixedBlock::new(layout(256, 8), forever([MaybeUninit::uninit(); 2560])),
+        other: Cell::new(None),
+        given: Cell::new(None),
+    });
+    let checking = Checking::new(blocks, forever([MaybeUninit::uninit(); 4000])).quarantine(0, 0);
+    let checking: &'static Eager = forever(checking);
+
+    let block = get(checking, SHAPE);
+    blocks.other.set(Some(checking));
+    release(checking, block, SHAPE);
+    assert_eq!(blocks.given.take(), Some(block), "the other has it now");
+    assert_eq!(checking.live(), 1);
+
+    let large = layout(200, 8);
+    fill(block, 7);
+    blocks.other.set(Some(checking));
+    // SAFETY: a live block of this layout.
+    let moved = unsafe { checking.grow(block.cast(), SHAPE, large) }.expect("room");
+    assert_eq!(blocks.given.take(), Some(block), "the other has it now");
+    assert_eq!(bytes(moved)[..24], [7; 24]);
+    assert_eq!((checking.live(), checking.verify()), (2, 0));
+    release(checking, block, SHAPE);
+    blocks.other.set(Some(checking));
+    release(checking, moved, large);
+    release(checking, blocks.given.take().expect("it was asked"), SHAPE);
+    assert_eq!((checking.live(), checking.mistakes()), (0, 0));
 }
 
 #[test]
