@@ -77,9 +77,11 @@ mod block_list;
 mod bump;
 #[cfg(target_has_atomic = "8")]
 mod cache;
+mod checking;
 mod class_stats;
 mod counted;
 mod counting;
+mod debugging;
 mod dyn_alloc;
 mod elastic;
 mod erased;
@@ -87,6 +89,7 @@ mod extent;
 mod fallback;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod fifo;
+mod finally;
 mod fixed_block;
 mod fixup;
 mod form;
@@ -97,7 +100,9 @@ mod lazy;
 mod lock;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 mod lock_free;
+mod locked;
 mod mem_req;
+mod mistake;
 #[cfg(all(test, fibra_loom))]
 mod models;
 mod no_room;
@@ -107,6 +112,7 @@ mod owns;
 mod pool;
 mod pool_box;
 mod pool_slice;
+mod records;
 mod report;
 mod request;
 mod reserve;
@@ -127,11 +133,13 @@ pub use as_global::AsGlobal;
 pub use bump::Bump;
 #[cfg(target_has_atomic = "8")]
 pub use cache::{Cache, Cached, Worker};
+pub use checking::{Checking, checking_arena_size};
 pub use class_stats::ClassStats;
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use counted::AnyThread;
 pub use counted::{Counted, OneThread};
 pub use counting::Counting;
+pub use debugging::Debugging;
 pub use dyn_alloc::{Concurrent, DynAlloc, ParentFull, Reach, Sequential};
 pub use elastic::{Elastic, Exhausted, NoFallback, Policy, Relief};
 pub use extent::{Backing, Borrowed, Extent};
@@ -151,7 +159,9 @@ pub use lock::SpinLock;
 pub use lock::{Lock, NoLock};
 #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
 pub use lock_free::LockFree;
+pub use locked::Locked;
 pub use mem_req::MemReq;
+pub use mistake::{CheckedBlock, Mistake, Poison, panic_on_mistake};
 pub use no_room::NoRoom;
 pub use optimise::{Demand, OptimiseError, Plan, optimise, optimise_by, optimise_scratch};
 pub use ordered::Ordered;

@@ -226,17 +226,17 @@ fn a_spilled_block_stays_when_there_is_no_smaller_one() {
 /// A fallback that has its memory from what it stands in for.
 #[test]
 fn a_fallback_inside_is_not_taken_for_the_classes() {
-    use fibra_allocators::{Arena, Bump, Extent, Lazy};
-    type Inside = Bump<Extent<&'static Pools>>;
+    use fibra_allocators::{Arena, Bump, DynAlloc, Extent, Lazy};
+    type Inside = Bump<Extent<DynAlloc<'static>>>;
     type Pools = Elastic<2, Borrowed<'static>, Relief, Lazy<Inside>, SpinLock>;
     const SIZES: Table<2> = table([MemReq::new(32, 1), MemReq::new(4096, 1)]);
     static MEMORY: Arena<{ SIZES.arena_size() }> = Arena::new();
-    thread_local!(static POOLS: Cell<Option<&'static Pools>> = const { Cell::new(None) });
+    thread_local!(static POOLS: Cell<Option<DynAlloc<'static>>> = const { Cell::new(None) });
 
     let system = SizeClasses::with_form::<SpinLock>(&SIZES, MEMORY.take().unwrap()).unwrap();
-    let inside = Lazy::new(|| Bump::in_parent(POOLS.get()?, 4000).ok());
+    let inside = Lazy::new(|| Bump::in_parent(POOLS.take()?, 4000).ok());
     let pools: &'static Pools = Box::leak(Box::new(Elastic::new(system, Relief::Fallback, inside)));
-    POOLS.set(Some(pools));
+    POOLS.set(Some(DynAlloc::root(pools)));
     let first = pools.allocate(layout(32, 8)).unwrap();
     assert_eq!(pools.allocate(layout(32, 8)), Err(AllocError));
     release(pools, first, layout(32, 8));

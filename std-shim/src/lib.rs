@@ -59,8 +59,10 @@
 mod hub;
 mod malloc;
 mod memory;
+mod mistakes;
 mod panics;
 mod run;
+mod sleep_lock;
 
 /// Everything that `fibra-allocators` has. What most programs need of it is at the top of this crate, too.
 pub use fibra_allocators as allocators;
@@ -74,7 +76,9 @@ pub use fibra_core::{
 };
 pub use malloc::Malloc;
 pub use memory::{Memory, Pool};
+pub use mistakes::{abort_on_mistake, report_mistake};
 pub use run::{Error, Process, Setup, run, run_in};
+pub use sleep_lock::SleepLock;
 
 /// The README's example is a test.
 #[cfg(doctest)]

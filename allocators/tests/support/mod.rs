@@ -9,6 +9,7 @@ pub mod recorder;
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+use std::sync::Mutex;
 
 use allocator_api2::alloc::Global;
 use fibra_allocators::{AllocError, AllocRef, Allocator, Layout};
@@ -40,6 +41,14 @@ pub fn fill(block: NonNull<[u8]>, byte: u8) {
 pub fn bytes<'a>(block: NonNull<[u8]>) -> &'a [u8] {
     // SAFETY: the test owns the block, has filled it before, and does not keep the slice.
     unsafe { block.as_ref() }
+}
+
+/// Keeps a value until the program ends, where a leak checker sees it.
+pub fn forever<T>(value: T) -> &'static mut T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let kept = Box::leak(Box::new(value));
+    KEPT.lock().expect("nobody panics with it").push((&raw mut *kept).expose_provenance());
+    kept
 }
 
 /// Memory at a chosen distance from a 4096-byte boundary, between guards that notice a write.
