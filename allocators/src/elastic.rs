@@ -33,7 +33,9 @@ pub enum Relief {
     Fallback,
     /// Give it a block of the next larger class that has one, or hand it to the fallback.
     NextClassOrFallback,
-    /// Look again, and ask again if there is still none: for a policy that has meanwhile released something.
+    /// Look again, and ask again if there is still none: for a policy that has meanwhile released something. A policy that
+    /// never answers anything else spins until another thread, or an interrupt, has released a block of this class, which for
+    /// a request that has no class is never.
     Retry,
 }
 
