@@ -169,6 +169,31 @@ fn a_queue_survives_nodes_that_come_back() {
     });
 }
 
+/// One thread has gone round with all blocks, and so with all nodes, when the other comes, who has heard of nothing yet.
+#[test]
+fn who_comes_late_finds_no_old_state() {
+    fn check<F: sealed::Form>(rounds: usize)
+    where
+        F::List: Send + Sync + 'static,
+    {
+        model(2, move || {
+            let pool = Pool::new::<F>(2);
+            let both = [pool.take().unwrap(), pool.take().unwrap()];
+            both.into_iter().for_each(|block| pool.give(block));
+            let other = {
+                let pool = pool.clone();
+                thread::spawn(move || (0..rounds).for_each(|_| pool.give(pool.take().expect("one for each"))))
+            };
+            pool.give(pool.take().expect("one for each"));
+            other.join().unwrap();
+            pool.assert_whole();
+        });
+    }
+    check::<Fifo>(3);
+    check::<Fifo>(4);
+    check::<LockFree>(4);
+}
+
 /// What is released while another finds the rest carved and the list empty is not overlooked.
 #[test]
 fn the_last_block_is_not_overlooked() {
