@@ -44,6 +44,8 @@ pub(crate) trait Entry: Sized {
 impl<T> Entry for T {
     #[inline(always)]
     fn row(memory: NonNull<Self>, _len: usize) -> NonNull<Self> {
+        // Not so on machines of 16 bits, whose atomics of 32 may be aligned to more.
+        const { assert!(align_of::<T>() <= align_of::<usize>(), "side tables are aligned to a word") };
         memory
     }
 }
