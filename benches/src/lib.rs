@@ -62,6 +62,7 @@
 pub mod contenders;
 pub mod measure;
 pub mod pool;
+pub mod stamp;
 pub mod workload;
 mod workloads;
 

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use crate::{Contender, Workload};
 
-/// How long one sample takes: far above the clock's resolution, and short enough that a burst of other work on the
-/// machine spoils few of them. Workloads of a fixed size take what they take.
-pub const SAMPLE: Duration = Duration::from_millis(35);
-
 /// Processor time of this thread.
 ///
 /// # Panics
@@ -23,6 +19,37 @@ pub fn processor_time() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
 }
 
+/// How much a clock advances while `section` runs.
+pub fn elapsed(clock: impl Fn() -> Duration, section: impl FnOnce()) -> Duration {
+    let start = clock();
+    section();
+    clock() - start
+}
+
+/// Keeps this thread on one of the processors that it may use: the `i`-th of them, counted round. Does nothing where the
+/// system has no such call.
+pub fn pin(i: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: a set of processors is plain numbers, for which zero is a value; the calls are told its size. What they
+        // return is not looked at: a thread that is not pinned is measured all the same.
+        unsafe {
+            let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+            libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed);
+            let processors: Vec<usize> =
+                (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &allowed)).collect();
+            if processors.is_empty() {
+                return;
+            }
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(processors[i % processors.len()], &mut one);
+            libc::sched_setaffinity(0, size_of_val(&one), &raw const one);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = i;
+}
+
 /// Memory of this process that is backed by pages; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
     const PAGE: u64 = 4096;
@@ -32,34 +59,42 @@ pub fn resident_bytes() -> u64 {
         .map_or(0, |pages| pages * PAGE)
 }
 
-/// Runs a contender once and returns the processor time it took, and its answer.
+/// What a run of a workload took, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Processor time, or time on the wall where the workload has several threads.
+    pub time: Duration,
+    /// See [`Workload::answer`].
+    pub answer: u64,
+}
+
+/// Runs a contender once.
 ///
 /// # Panics
 ///
 /// When the answer is wrong.
-fn run(workload: Workload, contender: Contender, n: u64) -> (Duration, u64) {
-    let start = processor_time();
-    let answer = (contender.run)(n);
-    let time = processor_time() - start;
+pub fn run(workload: Workload, contender: Contender, n: u64) -> Outcome {
+    let outcome = contender.run(n);
     if let Some(right) = workload.answer(n) {
-        assert_eq!(answer, right, "wrong answer: {}, {}", workload.name(), contender.name);
+        assert_eq!(outcome.answer, right, "wrong answer: {}, {}", workload.name(), contender.name);
     }
-    (time, answer)
+    outcome
 }
 
-/// The size at which the contender takes about [`SAMPLE`]; also warms it up.
+/// The size at which the contender takes about as long as a [sample](Workload::sample) should; also warms it up.
 pub fn calibrate(workload: Workload, contender: Contender) -> u64 {
     if let Some(n) = workload.fixed_size() {
-        if workload != Workload::Bytes {
+        if workload.warms_up() {
             run(workload, contender, n);
         }
         return n;
     }
+    let long = workload.sample();
     let mut n = 1;
     loop {
-        let (time, _) = run(workload, contender, n);
-        if time > SAMPLE / 4 {
-            let scaled = n as f64 * SAMPLE.as_secs_f64() / time.as_secs_f64();
+        let Outcome { time, .. } = run(workload, contender, n);
+        if time > long / 4 {
+            let scaled = n as f64 * long.as_secs_f64() / time.as_secs_f64();
             return (scaled as u64).max(1);
         }
         n *= 4;
@@ -72,7 +107,7 @@ pub fn calibrate(workload: Workload, contender: Contender) -> u64 {
 ///
 /// When the answer is wrong.
 pub fn sample(workload: Workload, contender: Contender, n: u64) -> f64 {
-    let (time, answer) = run(workload, contender, n);
+    let Outcome { time, answer } = run(workload, contender, n);
     match workload {
         Workload::Bytes => answer as f64 / workload.operations(n) as f64,
         Workload::Skynet => time.as_secs_f64() * 1e3,

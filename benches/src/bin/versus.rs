@@ -20,13 +20,14 @@ fn main() -> ExitCode {
         ["--list"] => list(),
         [SAMPLE, workload, contender] => sample_here(workload, contender),
         [] => compare(&Workload::ALL),
-        _ => match arguments.iter().map(|name| Workload::named(name)).collect::<Option<Vec<_>>>() {
-            Some(workloads) => compare(&workloads),
-            None => {
+        _ => {
+            let workloads: Vec<Vec<Workload>> = arguments.iter().map(|name| Workload::matching(name)).collect();
+            if workloads.iter().any(Vec::is_empty) {
                 eprintln!("{USAGE}");
                 return ExitCode::from(2);
             }
-        },
+            compare(&workloads.concat())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,10 +43,11 @@ fn main() -> ExitCode {
 fn help() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{USAGE}\n")?;
-    writeln!(out, "Without arguments, all workloads. One line each for workload and contender:")?;
+    writeln!(out, "Without arguments, all workloads; a name's beginning stands for all that begin with it.")?;
+    writeln!(out, "One line each for workload and contender:")?;
     writeln!(out, "workload, contender, value, value / fibra's value; separated by tabs.\n")?;
     for workload in Workload::ALL {
-        writeln!(out, "  {:14} {}", workload.name(), workload.unit())?;
+        writeln!(out, "  {:16} {}", workload.name(), workload.unit())?;
     }
     Ok(())
 }
@@ -61,7 +63,7 @@ fn list() -> io::Result<()> {
 fn compare(workloads: &[Workload]) -> io::Result<()> {
     let samples = workloads.iter().map(|w| w.contenders().len() * w.rounds());
     let bar = ProgressBar::with_draw_target(Some(samples.sum::<usize>() as u64), target());
-    let style = ProgressStyle::with_template("{msg:14} {wide_bar} {elapsed} of {duration}");
+    let style = ProgressStyle::with_template("{msg:16} {wide_bar} {elapsed} of {duration}");
     bar.set_style(style.expect("a valid template"));
     for &workload in workloads {
         bar.set_message(workload.name());
