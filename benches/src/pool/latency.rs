@@ -21,9 +21,6 @@ pub struct Latencies {
 /// When a block does not have what was written to it.
 pub(super) fn latencies<S: Subject>(pairs: usize) -> Latencies {
     let steps = trace();
-    let overhead = stamp::overhead();
-    let between =
-        |before: u64, after: u64| u32::try_from((after - before).saturating_sub(overhead)).unwrap_or(u32::MAX);
     let size_of = |size: u16| if S::ANY_SIZE { usize::from(size) } else { BLOCK };
     // All that is written to while operations are timed is resident before.
     let mut latencies = Latencies { take: vec![1; LIVE as usize + pairs], give_back: vec![1; pairs] };
