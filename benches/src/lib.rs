@@ -59,9 +59,11 @@
 //!
 //! Figures depend on the machine; compare ratios within one run.
 
+pub mod child;
 pub mod contenders;
 pub mod measure;
 pub mod pool;
+pub mod report;
 pub mod stamp;
 pub mod workload;
 mod workloads;

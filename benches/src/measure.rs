@@ -1,8 +1,48 @@
 //! Time, memory, and rounds in which the contenders take turns.
 
+use std::io;
 use std::time::Duration;
 
-use crate::{Contender, Workload};
+use crate::{Contender, Workload, child};
+
+/// How much time to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What figures need.
+    Full,
+    /// Enough to see that everything runs.
+    Quick,
+}
+
+impl Effort {
+    /// Its name on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Quick => "quick",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        if name == Self::Quick.name() { Self::Quick } else { Self::Full }
+    }
+
+    /// How often each contender has its turn.
+    pub const fn rounds(self, workload: Workload) -> usize {
+        match self {
+            Self::Full => workload.rounds(),
+            Self::Quick => 1,
+        }
+    }
+
+    /// What takes as long, or is as large, as a number says; less of it when quick.
+    pub(crate) const fn of(self, much: u64) -> u64 {
+        match self {
+            Self::Full => much,
+            Self::Quick => much.div_ceil(50),
+        }
+    }
+}
 
 /// Processor time of this thread.
 ///
@@ -82,14 +122,15 @@ pub fn run(workload: Workload, contender: Contender, n: u64) -> Outcome {
 }
 
 /// The size at which the contender takes about as long as a [sample](Workload::sample) should; also warms it up.
-pub fn calibrate(workload: Workload, contender: Contender) -> u64 {
+pub fn calibrate(workload: Workload, contender: Contender, effort: Effort) -> u64 {
     if let Some(n) = workload.fixed_size() {
+        let n = effort.of(n);
         if workload.warms_up() {
             run(workload, contender, n);
         }
         return n;
     }
-    let long = workload.sample();
+    let long = Duration::from_nanos(effort.of(workload.sample().as_nanos() as u64));
     let mut n = 1;
     loop {
         let Outcome { time, .. } = run(workload, contender, n);
@@ -115,28 +156,39 @@ pub fn sample(workload: Workload, contender: Contender, n: u64) -> f64 {
     }
 }
 
-/// Has the contenders take turns for as many rounds as the workload asks for, each round beginning with another one, and
-/// returns their medians. `sample` is given a contender's index.
+/// Has the contenders of a workload take turns, each round beginning with another one, and returns their medians, in the
+/// order of [`Workload::contenders`]. `tick` is called before each sample.
 ///
 /// # Errors
 ///
-/// The first that `sample` returns.
-pub fn medians<E>(
-    workload: Workload,
-    contenders: usize,
-    mut sample: impl FnMut(usize) -> Result<f64, E>,
-) -> Result<Vec<f64>, E> {
-    let mut samples = vec![Vec::with_capacity(workload.rounds()); contenders];
-    for round in 0..workload.rounds() {
-        for turn in 0..contenders {
-            let i = (round + turn) % contenders;
-            samples[i].push(sample(i)?);
+/// What a process that was to take a sample complained about.
+pub fn medians(workload: Workload, effort: Effort, mut tick: impl FnMut()) -> io::Result<Vec<f64>> {
+    let contenders = workload.contenders();
+    let sizes: Vec<u64> = match workload.isolated() {
+        true => Vec::new(),
+        false => contenders.iter().map(|&c| calibrate(workload, c, effort)).collect(),
+    };
+    let rounds = effort.rounds(workload);
+    let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..rounds {
+        for turn in 0..contenders.len() {
+            let i = (round + turn) % contenders.len();
+            tick();
+            samples[i].push(match workload.isolated() {
+                true => child::sample(workload, contenders[i], effort)?,
+                false => sample(workload, contenders[i], sizes[i]),
+            });
         }
     }
     Ok(samples.into_iter().map(median).collect())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of some values.
+///
+/// # Panics
+///
+/// If there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -2,23 +2,23 @@
 //! is measured, and what is unfair about it.
 
 use std::io::{self, IsTerminal, Write};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use fibra_benches::{Contender, Workload, measure};
+use fibra_benches::measure::{self, Effort};
+use fibra_benches::{Contender, Workload, child};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const USAGE: &str = "usage: versus [--help | --list] [WORKLOAD...]";
 
-/// What a child process is started with: `--sample WORKLOAD CONTENDER`.
-const SAMPLE: &str = "--sample";
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(done) = child::serve(&arguments) {
+        return code(done);
+    }
     let done = match arguments[..] {
         ["--help" | "-h"] => help(),
         ["--list"] => list(),
-        [SAMPLE, workload, contender] => sample_here(workload, contender),
         [] => compare(&Workload::ALL),
         _ => {
             let workloads: Vec<Vec<Workload>> = arguments.iter().map(|name| Workload::matching(name)).collect();
@@ -29,6 +29,10 @@ fn main() -> ExitCode {
             compare(&workloads.concat())
         }
     };
+    code(done)
+}
+
+fn code(done: io::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our lines has seen enough.
@@ -67,18 +71,8 @@ fn compare(workloads: &[Workload]) -> io::Result<()> {
     bar.set_style(style.expect("a valid template"));
     for &workload in workloads {
         bar.set_message(workload.name());
+        let medians = measure::medians(workload, Effort::Full, || bar.inc(1))?;
         let contenders = workload.contenders();
-        let sizes: Vec<u64> = match workload.isolated() {
-            true => Vec::new(),
-            false => contenders.iter().map(|&c| measure::calibrate(workload, c)).collect(),
-        };
-        let medians = measure::medians(workload, contenders.len(), |i| {
-            bar.inc(1);
-            match workload.isolated() {
-                true => sample_in_child(workload, contenders[i]),
-                false => Ok(measure::sample(workload, contenders[i], sizes[i])),
-            }
-        })?;
         bar.suspend(|| print(workload, &contenders, &medians))?;
     }
     bar.finish_and_clear();
@@ -91,34 +85,9 @@ fn target() -> ProgressDrawTarget {
 
 fn print(workload: Workload, contenders: &[Contender], values: &[f64]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let fibra = values[0]; // it is the first of the contenders
+    let fibra = values[0]; // the first of the contenders is the one of ours to compare with
     for (contender, value) in contenders.iter().zip(values) {
         writeln!(out, "{}\t{}\t{value:.2}\t{:.2}", workload.name(), contender.name, value / fibra)?;
     }
     out.flush()
-}
-
-/// A sample taken in a process of its own.
-fn sample_in_child(workload: Workload, contender: Contender) -> io::Result<f64> {
-    let output = Command::new(std::env::current_exe()?).args([SAMPLE, workload.name(), contender.name]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().map_err(|_| {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        io::Error::other(format!("{} of {}: {}", workload.name(), contender.name, complaint.trim()))
-    })
-}
-
-/// The child's part of [`sample_in_child`].
-fn sample_here(workload: &str, contender: &str) -> io::Result<()> {
-    let workload = Workload::named(workload).ok_or_else(|| io::Error::other("no such workload"))?;
-    let contender = workload
-        .contenders()
-        .into_iter()
-        .find(|c| c.name == contender)
-        .ok_or_else(|| io::Error::other("no such contender"))?;
-    if workload == Workload::Bytes && measure::resident_bytes() == 0 {
-        return Err(io::Error::other("this system does not tell the resident memory"));
-    }
-    let n = measure::calibrate(workload, contender);
-    writeln!(io::stdout(), "{}", measure::sample(workload, contender, n))
 }
