@@ -113,3 +113,71 @@ pub(super) fn shared<S: Shared>() {
         block.end(&worker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::ptr::NonNull;
+
+    use super::*;
+    use crate::pool::cold;
+    use crate::pool::pages::Mapping;
+    use crate::pool::work::{LIVE, Order, batches, churn};
+    use crate::{Workload, measure::Outcome};
+
+    /// Gives each block to two users.
+    struct Twice {
+        taken: Cell<usize>,
+        memory: Mapping,
+    }
+
+    impl Subject for Twice {
+        const ANY_SIZE: bool = true;
+        type Worker<'a> = &'a Twice;
+
+        fn new(blocks: usize) -> Self {
+            Twice { taken: Cell::new(0), memory: Mapping::new((blocks + LIVE as usize) * 1024) }
+        }
+
+        fn worker(&self) -> &Twice {
+            self
+        }
+    }
+
+    // SAFETY: it is not what it should be, but the memory is there and all its users are this thread's.
+    unsafe impl Worker for &Twice {
+        type Block = NonNull<u8>;
+
+        fn take(&self, _size: usize) -> Option<NonNull<u8>> {
+            let place = self.taken.get() / 2 % (self.memory.len() / 1024);
+            self.taken.set(self.taken.get() + 1);
+            // SAFETY: within the mapping.
+            Some(unsafe { self.memory.start().add(place * 1024) })
+        }
+
+        fn address(&self, block: &NonNull<u8>) -> NonNull<u64> {
+            block.cast()
+        }
+
+        unsafe fn give_back(&self, _block: NonNull<u8>, _size: usize) {}
+    }
+
+    fn is_wrong(workload: Workload, n: u64, outcome: Outcome) {
+        assert_ne!(Some(outcome.answer), workload.answer(n), "{} does not see it", workload.name());
+    }
+
+    #[test]
+    fn a_block_with_two_users_is_seen_by_the_workloads() {
+        is_wrong(Workload::PoolInOrder, 3, batches::<Twice>(3, Order::First));
+        is_wrong(Workload::PoolRandom, 1, batches::<Twice>(1, Order::Random));
+        is_wrong(Workload::PoolChurn, 100, churn::<Twice>(100));
+        is_wrong(Workload::PoolCold, 1000, cold::median::<Twice>(1000));
+        is_wrong(Workload::PoolColdBulk, 1000, cold::bulk::<Twice>(1000));
+    }
+
+    #[test]
+    #[should_panic(expected = "somebody else wrote to a block in use")]
+    fn a_block_with_two_users_is_seen_by_the_check() {
+        alone::<Twice>();
+    }
+}
