@@ -30,10 +30,6 @@ pub struct ClassStats {
     pub live: usize,
 }
 
-impl ClassStats {
-    pub(crate) const HEADING: [&'static str; 4] = ["block size", "reserved", "peak", "live"];
-}
-
 impl fmt::Display for ClassStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ClassStats { block_size, reserved, peak, live } = self;

@@ -123,11 +123,11 @@ unsafe impl Sync for Borrowed<'_> {}
 /// let system = SizeClasses::new(&table([MemReq::new(256, 4)]), &mut memory)?;
 /// let live = || system.classes().map(|class| class.live).sum::<usize>();
 ///
-/// let parser = Parser { scratch: Bump::in_parent(&system, 200)? };
+/// let parser = Parser { scratch: Bump::in_parent(&system, 200).expect("a block of 256") };
 /// assert_eq!((parser.scratch.capacity(), live()), (200, 1));
 /// drop(parser);
 /// assert_eq!(live(), 0);
-/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
 /// ```
 #[derive(Debug)]
 pub struct Extent<P: AllocRef> {

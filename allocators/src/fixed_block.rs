@@ -4,10 +4,12 @@ use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
-use crate::AllocRef;
-use crate::block_list::{BlockList, LINK};
+use crate::block_list::LINK;
 use crate::extent::{Backing, Borrowed, Extent};
+use crate::form::sealed::{self, List};
+use crate::form::{Corruption, Form};
 use crate::request::{dangling, grow_zeroed, rederive, relocate};
+use crate::{AllocRef, NoLock};
 
 /// Blocks of one size: for things that are all alike.
 ///
@@ -16,8 +18,10 @@ use crate::request::{dangling, grow_zeroed, rederive, relocate};
 /// O(1) and there is no fragmentation: a request that fits is refused only when every block is live.
 ///
 /// The allocator that things are allocated with is the reference, `&FixedBlock<B>`: as long as one exists, the blocks
-/// cannot be moved or dropped. It serves one thread: a `FixedBlock` may move to another thread as a whole, a reference
-/// to it may not.
+/// cannot be moved or dropped.
+///
+/// The [`Form`] `F` says who may share it, and in which order blocks are reused. This, the first, serves one thread: it may
+/// move to another thread as a whole, a reference to it may not.
 ///
 /// # Errors
 ///
@@ -41,15 +45,15 @@ use crate::request::{dangling, grow_zeroed, rederive, relocate};
 /// assert!(Box::try_new_in([0_u64; 5], &nodes).is_err(), "larger than the block");
 /// # drop(b);
 /// ```
-pub struct FixedBlock<B: Backing> {
-    blocks: BlockList,
+pub struct FixedBlock<B: Backing, F: Form = NoLock> {
+    blocks: <F as sealed::Form>::List,
     block: Layout,
     capacity: usize,
     backing: B,
 }
 
 /// A block as large and as aligned as asked, and enough for a link while it is free.
-const fn rounded(block: Layout) -> Layout {
+pub(crate) const fn rounded(block: Layout) -> Layout {
     let size = if block.size() < LINK.size() { LINK.size() } else { block.size() };
     let align = if block.align() < LINK.align() { LINK.align() } else { block.align() };
     match Layout::from_size_align(size, align) {
@@ -79,6 +83,27 @@ impl<'m> FixedBlock<Borrowed<'m>> {
     pub fn new(block: Layout, memory: &'m mut [MaybeUninit<u8>]) -> Self {
         Self::over(block, Borrowed::new(memory))
     }
+
+    /// [`FixedBlock::new`], in another [`Form`], which may keep something beside the blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{FixedBlock, Layout, SpinLock};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let words = FixedBlock::with_form::<SpinLock>(Layout::new::<u64>(), &mut memory);
+    /// std::thread::scope(|s| {
+    ///     let seven = Box::new_in(7_u64, &words);
+    ///     s.spawn(move || assert_eq!(*seven, 7));
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_form<F: Form>(block: Layout, memory: &'m mut [MaybeUninit<u8>]) -> FixedBlock<Borrowed<'m>, F> {
+        FixedBlock::over(block, Borrowed::new(memory))
+    }
 }
 
 impl<P: AllocRef> FixedBlock<Extent<P>> {
@@ -102,25 +127,66 @@ impl<P: AllocRef> FixedBlock<Extent<P>> {
     /// # Ok::<(), AllocError>(())
     /// ```
     pub fn in_parent(block: Layout, n_blocks: usize, parent: P) -> Result<Self, AllocError> {
+        Self::in_parent_with_form(block, n_blocks, parent)
+    }
+
+    /// [`FixedBlock::in_parent`], in another [`Form`], which may keep something beside the blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] if the parent has no such block, or if none so large can exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{AllocError, Bump, Fifo, FixedBlock, Layout};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let parent = Bump::new(&mut memory);
+    /// let words = FixedBlock::in_parent_with_form::<Fifo>(Layout::new::<u64>(), 10, &parent)?;
+    /// assert_eq!(words.capacity(), 10);
+    /// # Ok::<(), AllocError>(())
+    /// ```
+    pub fn in_parent_with_form<F: Form>(
+        block: Layout,
+        n_blocks: usize,
+        parent: P,
+    ) -> Result<FixedBlock<Extent<P>, F>, AllocError> {
         let block = rounded(block);
-        let bytes = block.size().checked_mul(n_blocks).ok_or(AllocError)?;
+        let bytes = bytes::<F>(block, n_blocks).ok_or(AllocError)?;
         let layout = Layout::from_size_align(bytes, block.align()).map_err(|_| AllocError)?;
-        Ok(Self::over(block, Extent::new(parent, layout)?))
+        Ok(FixedBlock::over(block, Extent::new(parent, layout)?))
     }
 }
 
-impl<B: Backing> FixedBlock<B> {
+/// What so many blocks need, with what the form keeps beside them.
+fn bytes<F: Form>(block: Layout, n_blocks: usize) -> Option<usize> {
+    block.size().checked_mul(n_blocks)?.checked_add(F::SIDE.bytes(n_blocks))
+}
+
+impl<B: Backing, F: Form> FixedBlock<B, F> {
     fn over(block: Layout, backing: B) -> Self {
         let block = rounded(block);
         let base = backing.base();
         let padding = base.addr().get().wrapping_neg() & (block.align() - 1);
-        let capacity = backing.len().saturating_sub(padding) / block.size();
+        let room = backing.len().saturating_sub(padding);
+        let fits = |n_blocks| bytes::<F>(block, n_blocks).is_some_and(|bytes| bytes <= room);
+        // As many as fit: each step halves the range from what fits to what need not.
+        let (mut capacity, mut beyond) = (0, room / block.size() + 1);
+        while beyond - capacity > 1 {
+            let middle = capacity + (beyond - capacity) / 2;
+            *(if fits(middle) { &mut capacity } else { &mut beyond }) = middle;
+        }
         let blocks = if capacity == 0 {
-            BlockList::empty()
+            F::List::empty()
         } else {
-            // SAFETY: the padding and the blocks lie in the backing, which is ours alone as long as the list is used;
-            // `rounded` made the size and the alignment fit a link.
-            unsafe { BlockList::new(base.add(padding), block.size(), capacity) }
+            // SAFETY: the padding, the blocks and then the side table, of as many bytes as were counted, lie in the backing,
+            // which is ours alone as long as the list is used; `rounded` made the size and the alignment fit a link.
+            unsafe {
+                let start = base.add(padding);
+                F::List::new(start, block.size(), capacity, start.add(capacity * block.size()))
+            }
         };
         FixedBlock { blocks, block, capacity, backing }
     }
@@ -180,7 +246,10 @@ impl<B: Backing> FixedBlock<B> {
         self.capacity - self.blocks.untouched()
     }
 
-    /// How many blocks are live. Walks the free list: O(peak - live).
+    /// How many blocks are live. Walks the free list, O(peak - live), unless the form has a lock, which keeps count.
+    ///
+    /// Other threads may go on meanwhile; with [`LockFree`](crate::LockFree) and [`Fifo`](crate::Fifo) the count is exact only
+    /// when they rest.
     ///
     /// # Examples
     ///
@@ -198,7 +267,19 @@ impl<B: Backing> FixedBlock<B> {
     /// ```
     #[must_use]
     pub fn live(&self) -> usize {
-        self.peak() - self.blocks.recycled()
+        self.peak().saturating_sub(self.blocks.recycled())
+    }
+
+    /// Follows the free list, and says where it leads astray: a block was written to after its release, or released twice.
+    ///
+    /// O(peak - live), with the form's lock held; for tests and for the search of a mistake. Not every mistake shows. For an
+    /// example see [`Corruption`].
+    ///
+    /// # Errors
+    ///
+    /// The first [`Corruption`] found.
+    pub fn verify(&self) -> Result<(), Corruption> {
+        self.blocks.verify(self.capacity)
     }
 
     #[inline]
@@ -210,7 +291,7 @@ impl<B: Backing> FixedBlock<B> {
 // SAFETY: the list gives out each block to one user at a time (its invariant 2), of the promised size and alignment, in
 // the backing, which nobody else touches and which stays in place. Clones of the handle are the same reference. A request
 // for no bytes, and only that, gets no block, on allocation as on release.
-unsafe impl<B: Backing> Allocator for &FixedBlock<B> {
+unsafe impl<B: Backing, F: Form> Allocator for &FixedBlock<B, F> {
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.size() == 0 {
@@ -258,10 +339,7 @@ unsafe impl<B: Backing> Allocator for &FixedBlock<B> {
     }
 }
 
-// SAFETY: the list's pointers lead into the backing, which may itself change threads, and moving the whole excludes handles.
-unsafe impl<B: Backing + Send> Send for FixedBlock<B> {}
-
-impl<B: Backing> fmt::Debug for FixedBlock<B> {
+impl<B: Backing, F: Form> fmt::Debug for FixedBlock<B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FixedBlock")
             .field("block", &self.block)

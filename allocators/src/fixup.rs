@@ -1,6 +1,7 @@
 use core::fmt;
 
 use crate::MemReq;
+use crate::form::{Form, Side};
 
 /// The unit that block sizes are rounded up to, and the alignment that every block has at least, in bytes: two words
 /// (16 on a 64-bit machine, 8 on a 32-bit one).
@@ -17,8 +18,12 @@ pub const GRANULE: usize = 2 * size_of::<usize>();
 /// The greatest alignment that a class gives its blocks, in bytes.
 pub(crate) const MAX_ALIGN: usize = 4096;
 
+/// What all blocks of a table take together at most, in bytes. Room is left for the largest padding, so that no later sum
+/// can overflow.
+pub(crate) const MOST_BYTES: usize = isize::MAX as usize - 2 * MAX_ALIGN;
+
 /// The alignment of the memory that [`Table::arena_size`] counts on, in bytes: that of [`Arena`](crate::Arena).
-const ARENA_ALIGN: usize = 16;
+pub(crate) const ARENA_ALIGN: usize = 16;
 
 /// Why a list of rows is no size-class table. Rows are counted from 0, in the order given.
 ///
@@ -138,8 +143,7 @@ pub const fn fixup<const N: usize>(reqs: [MemReq; N]) -> Result<Table<N>, FixupE
             return overflow;
         };
         total = match total.checked_add(bytes) {
-            // Room is left for the largest padding, so that no later sum can overflow.
-            Some(sum) if sum <= isize::MAX as usize - 2 * MAX_ALIGN => sum,
+            Some(sum) if sum <= MOST_BYTES => sum,
             _ => return overflow,
         };
         table.insert(MemReq { block_size, n_blocks });
@@ -202,6 +206,11 @@ pub(crate) const fn class_align(block_size: usize) -> usize {
 }
 
 impl<const N: usize> Table<N> {
+    /// The first `len` of these rows, which are as [`fixup`] leaves them; the others are 0 blocks of 0 bytes.
+    pub(crate) const fn fixed_up(rows: [MemReq; N], len: usize) -> Self {
+        Table { rows, len }
+    }
+
     /// The sums were checked before.
     const fn insert(&mut self, new: MemReq) {
         let mut at = self.len;
@@ -276,6 +285,17 @@ impl<const N: usize> Table<N> {
         align
     }
 
+    /// The bytes that a form needs beside the blocks. Saturates.
+    pub(crate) const fn side_bytes(&self, side: Side) -> usize {
+        let mut bytes = 0_usize;
+        let mut row = 0;
+        while row < self.len {
+            bytes = bytes.saturating_add(side.bytes(self.rows[row].n_blocks));
+            row += 1;
+        }
+        bytes
+    }
+
     /// The size of the memory that a [`SizeClasses`](crate::SizeClasses) with this table needs, in bytes, wherever it is put
     /// as long as it is aligned to 16, as an [`Arena`](crate::Arena) is.
     ///
@@ -293,5 +313,24 @@ impl<const N: usize> Table<N> {
     #[must_use]
     pub const fn arena_size(&self) -> usize {
         self.block_bytes() + self.arena_align().saturating_sub(ARENA_ALIGN)
+    }
+
+    /// [`Table::arena_size`] for another [`Form`], which may keep something beside the blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::{Arena, LockFree, SizeClasses, Table, table, MemReq};
+    ///
+    /// const SIZES: Table<1> = table([MemReq::new(64, 10)]);
+    /// assert_eq!(SIZES.arena_size_for::<LockFree>(), SIZES.arena_size() + 10 * 4);
+    ///
+    /// static MEMORY: Arena<{ SIZES.arena_size_for::<LockFree>() }> = Arena::new();
+    /// let system = SizeClasses::with_form::<LockFree>(&SIZES, MEMORY.take().unwrap());
+    /// assert!(system.is_ok());
+    /// ```
+    #[must_use]
+    pub const fn arena_size_for<F: Form>(&self) -> usize {
+        self.arena_size().saturating_add(self.side_bytes(F::SIDE))
     }
 }

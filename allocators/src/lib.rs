@@ -34,6 +34,24 @@
 //! Each takes its memory from the caller (`new`) or from another allocator (`in_parent`), to which everything returns when
 //! it is dropped. So a process can have its own extent of the system's memory.
 //!
+//! # Values
+//!
+//! What stands in the blocks has an owner, as with a heap, but nothing is ever lost to a want of memory: the error is
+//! [`NoRoom`], with the value in it.
+//!
+//! | type | what it is | memory |
+//! | --- | --- | --- |
+//! | [`PoolBox`] | one value, or a slice, or a trait object, owned | a block |
+//! | [`PoolRc`], `PoolArc` | one value, shared on one thread or among threads | a block of a [`Counted`] value |
+//! | [`Pool`] | room for a number of values of one type | a [`FixedBlock`] |
+//! | [`Reserve`] | blocks set aside, so that using them later cannot fail | blocks of any allocator |
+//!
+//! # Which sizes
+//!
+//! Run the program once with [`Statistics`] around its allocator; [`optimise`] finds the size classes that serve its
+//! [profile](Statistics::profile) with the least waste, for each number of classes; [`write_rust`] and [`write_toml`] print the
+//! table, and [`arena!`] declares the memory for it.
+//!
 //! # What they promise
 //!
 //! - Exhaustion is [`AllocError`], and so is a request that could never be served. Nothing is overrun, nothing changes.
@@ -44,10 +62,6 @@
 //!   work with them. A handle borrows its allocator, which therefore cannot move, be reset or be dropped under its blocks.
 //! - Single-threaded allocators stay on their thread: the compiler sees to it.
 //!
-//! # Features
-//!
-//! - `critical-section`: [`Arena::take`] on chips without compare-and-swap, inside the critical section that the application
-//!   supplies.
 
 #![no_std]
 #![warn(missing_debug_implementations)]
@@ -59,30 +73,79 @@ mod alloc_ref;
 mod arena;
 mod block_list;
 mod bump;
+#[cfg(target_has_atomic = "8")]
+mod cache;
 mod class_stats;
+mod counted;
+mod counting;
 mod extent;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod fifo;
 mod fixed_block;
 mod fixup;
+mod form;
+mod forward;
 mod lock;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod lock_free;
 mod mem_req;
+#[cfg(all(test, fibra_loom))]
+mod models;
+mod no_room;
+mod optimise;
+mod ordered;
+mod pool;
+mod pool_box;
+mod pool_slice;
+mod report;
 mod request;
+mod reserve;
+mod shared;
 mod size_classes;
+mod statistics;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+mod sync;
+mod table_arena;
+mod unsizing;
 
 pub use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 pub use alloc_ref::AllocRef;
 pub use arena::Arena;
 pub use bump::Bump;
+#[cfg(target_has_atomic = "8")]
+pub use cache::{Cache, Cached, Worker};
 pub use class_stats::ClassStats;
+pub use counted::{Counted, OneThread};
+pub use counting::Counting;
 pub use extent::{Backing, Borrowed, Extent};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use fifo::Fifo;
 pub use fixed_block::FixedBlock;
 pub use fixup::{FixupError, GRANULE, Table, fixup, table};
+pub use form::{Corruption, Form};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSection;
-pub use lock::{CacheLine, Lock, NoLock};
+#[cfg(target_has_atomic = "8")]
+pub use lock::SpinLock;
+pub use lock::{Lock, NoLock};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub use lock_free::LockFree;
 pub use mem_req::MemReq;
+pub use no_room::NoRoom;
+pub use optimise::{Demand, OptimiseError, Plan, optimise, optimise_by, optimise_scratch};
+pub use ordered::Ordered;
+pub use pool::Pool;
+pub use pool_box::PoolBox;
+pub use report::{Report, write_rust, write_toml};
+pub use reserve::Reserve;
+pub use shared::{PoolRc, Shared, Sharing};
 pub use size_classes::{ArenaTooSmall, SizeClasses};
+pub use statistics::{Counts, RowCounts, Statistics};
+pub use table_arena::TableArena;
+pub use unsizing::Unsizing;
 
 portable_atomic::cfg_has_atomic_cas! {
-    pub use lock::SpinLock;
+    pub use counted::AnyThread;
+    pub use shared::PoolArc;
 }

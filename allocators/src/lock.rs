@@ -43,9 +43,9 @@ pub unsafe trait Lock {
     #[allow(clippy::declare_interior_mutable_const)] // every use is to be a lock of its own
     const NEW: Self;
 
-    /// A type without values of interest, for its alignment only: that of a [`CacheLine`] where many locks stand side by
-    /// side and different threads would otherwise fight for a line, and `()` where they would not.
-    type Line: Copy;
+    /// Whether there can be others to take turns with. What is shared keeps counts that would otherwise be found out by
+    /// looking, because looking would make the others wait.
+    const SHARED: bool;
 
     /// Runs `section` while nobody else is inside.
     ///
@@ -54,15 +54,6 @@ pub unsafe trait Lock {
     /// Until nobody else is.
     fn with<R>(&self, section: impl FnOnce() -> R) -> R;
 }
-
-/// A cache line's alignment, and no bytes: see [`Lock::Line`].
-///
-/// ```
-/// assert_eq!(size_of::<fibra_allocators::CacheLine>(), 0);
-/// ```
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-pub struct CacheLine;
 
 /// No lock: for what only one thread can reach, which the compiler checks. Takes no space and no time.
 ///
@@ -87,7 +78,7 @@ pub struct NoLock(PhantomData<Cell<()>>);
 // SAFETY: not `Sync`, so that all sections run on one thread.
 unsafe impl Lock for NoLock {
     const NEW: Self = NoLock(PhantomData);
-    type Line = ();
+    const SHARED: bool = false;
 
     #[inline(always)]
     fn with<R>(&self, section: impl FnOnce() -> R) -> R {
@@ -101,63 +92,63 @@ impl fmt::Debug for NoLock {
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    /// A lock that spins: for sections of a few instructions, on machines with several cores.
-    ///
-    /// Not to be shared with an interrupt handler of the same core, which would wait for ever for the code that it
-    /// interrupted; that is what `CriticalSection` is for. There is none on chips without compare-and-swap, which have one
-    /// core.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use fibra_allocators::{Lock, SpinLock};
-    ///
-    /// static TURN: SpinLock = SpinLock::NEW;
-    /// assert_eq!(TURN.with(|| 42), 42);
-    /// ```
-    #[derive(Debug)]
-    pub struct SpinLock(imp::Mutex);
+/// A lock that spins: for sections of a few instructions, on machines with several cores.
+///
+/// Not to be shared with an interrupt handler of the same core, which would wait for ever for the code that it
+/// interrupted; that is what `CriticalSection` is for. There is none on chips without compare-and-swap, which have one
+/// core.
+///
+/// # Examples
+///
+/// ```
+/// use fibra_allocators::{Lock, SpinLock};
+///
+/// static TURN: SpinLock = SpinLock::NEW;
+/// assert_eq!(TURN.with(|| 42), 42);
+/// ```
+#[cfg(target_has_atomic = "8")]
+#[derive(Debug)]
+pub struct SpinLock(imp::Mutex);
 
-    // SAFETY: a mutex, whose guard is dropped also while unwinding.
-    unsafe impl Lock for SpinLock {
-        const NEW: Self = SpinLock(imp::NEW);
-        type Line = CacheLine;
+#[cfg(target_has_atomic = "8")]
+// SAFETY: a mutex, whose guard is dropped also while unwinding.
+unsafe impl Lock for SpinLock {
+    const NEW: Self = SpinLock(imp::NEW);
+    const SHARED: bool = true;
 
-        #[inline(always)]
-        fn with<R>(&self, section: impl FnOnce() -> R) -> R {
-            let _guard = imp::lock(&self.0);
-            section()
-        }
+    #[inline(always)]
+    fn with<R>(&self, section: impl FnOnce() -> R) -> R {
+        let _guard = imp::lock(&self.0);
+        section()
     }
+}
 
-    #[cfg(not(fibra_loom))]
-    mod imp {
-        use spin::mutex::spin::{SpinMutex, SpinMutexGuard};
+#[cfg(all(target_has_atomic = "8", not(fibra_loom)))]
+mod imp {
+    use spin::mutex::spin::{SpinMutex, SpinMutexGuard};
 
-        pub(super) type Mutex = SpinMutex<()>;
-        #[allow(clippy::declare_interior_mutable_const)]
-        pub(super) const NEW: Mutex = SpinMutex::new(());
+    pub(super) type Mutex = SpinMutex<()>;
+    #[allow(clippy::declare_interior_mutable_const)]
+    pub(super) const NEW: Mutex = SpinMutex::new(());
 
-        #[inline(always)]
-        pub(super) fn lock(mutex: &Mutex) -> SpinMutexGuard<'_, ()> {
-            mutex.lock()
-        }
+    #[inline(always)]
+    pub(super) fn lock(mutex: &Mutex) -> SpinMutexGuard<'_, ()> {
+        mutex.lock()
     }
+}
 
-    // The model checker has to know that a thread waits. Its mutexes cannot be made at compile time.
-    #[cfg(fibra_loom)]
-    mod imp {
-        use loom::sync::MutexGuard;
-        use std::sync::OnceLock;
+// The model checker has to know that a thread waits. Its mutexes cannot be made at compile time.
+#[cfg(fibra_loom)]
+mod imp {
+    use loom::sync::MutexGuard;
+    use std::sync::OnceLock;
 
-        pub(super) type Mutex = OnceLock<loom::sync::Mutex<()>>;
-        #[allow(clippy::declare_interior_mutable_const)]
-        pub(super) const NEW: Mutex = OnceLock::new();
+    pub(super) type Mutex = OnceLock<loom::sync::Mutex<()>>;
+    #[allow(clippy::declare_interior_mutable_const)]
+    pub(super) const NEW: Mutex = OnceLock::new();
 
-        pub(super) fn lock(mutex: &Mutex) -> MutexGuard<'_, ()> {
-            mutex.get_or_init(|| loom::sync::Mutex::new(())).lock().unwrap()
-        }
+    pub(super) fn lock(mutex: &Mutex) -> MutexGuard<'_, ()> {
+        mutex.get_or_init(|| loom::sync::Mutex::new(())).lock().unwrap()
     }
 }
 
@@ -180,7 +171,7 @@ pub struct CriticalSection(());
 #[cfg(feature = "critical-section")]
 unsafe impl Lock for CriticalSection {
     const NEW: Self = CriticalSection(());
-    type Line = ();
+    const SHARED: bool = true;
 
     #[inline(always)]
     fn with<R>(&self, section: impl FnOnce() -> R) -> R {

@@ -4,12 +4,14 @@ use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
-use crate::block_list::BlockList;
 use crate::class_stats::ClassStats;
 use crate::extent::{Backing, Borrowed, Extent};
 use crate::fixup::{GRANULE, MAX_ALIGN, Table, class_align};
+use crate::form::sealed::{self, List};
+use crate::form::{Corruption, Form};
+use crate::report::sealed::Records;
 use crate::request::{dangling, grow_zeroed, rederive, relocate};
-use crate::{AllocRef, MemReq};
+use crate::{AllocRef, MemReq, NoLock, Report};
 
 /// Entries of the look-up: one byte each, one for each granule, so 4 KiB on a 64-bit machine and 2 KiB on a 32-bit one,
 /// where memory is dear.
@@ -22,7 +24,7 @@ const NO_CLASS: u8 = u8::MAX;
 ///
 /// A request is served by the smallest class that holds it. Each class has its own blocks and never lends them to another,
 /// so there is no fragmentation: whether a request succeeds depends on how many blocks of its class are live and on nothing
-/// that happened before. Blocks are reused last in, first out, through a list inside the blocks themselves.
+/// that happened before.
 ///
 /// | operation | cost |
 /// | --- | --- |
@@ -35,8 +37,10 @@ const NO_CLASS: u8 = u8::MAX;
 /// [`GRANULE`] goes to the smallest class whose block size is a multiple of that alignment.
 ///
 /// The allocator that things are allocated with is the reference, `&SizeClasses<N, B>`: as long as one of those, or a
-/// container with one, exists, the classes cannot be moved or dropped. It serves one thread: a `SizeClasses` may move to
-/// another thread as a whole, a reference to it may not:
+/// container with one, exists, the classes cannot be moved or dropped.
+///
+/// The [`Form`] `F` says who may share it, and in which order blocks are reused. This, the first, serves one thread: it may
+/// move to another thread as a whole, a reference to it may not:
 ///
 /// ```compile_fail,E0277
 /// use core::mem::MaybeUninit;
@@ -89,9 +93,9 @@ const NO_CLASS: u8 = u8::MAX;
 /// ```
 // `repr(C)`, so that what every allocation reads comes first and together.
 #[repr(C)]
-pub struct SizeClasses<const N: usize, B: Backing> {
+pub struct SizeClasses<const N: usize, B: Backing, F: Form = NoLock> {
     /// Ascending. Those past the table's length are empty.
-    classes: [BlockList; N],
+    pub(crate) classes: [<F as sealed::Form>::List; N],
     /// The class of a request of `i * GRANULE + 1 ..= (i + 1) * GRANULE` bytes.
     lookup: [u8; ENTRIES],
     table: Table<N>,
@@ -150,6 +154,34 @@ impl<'m, const N: usize> SizeClasses<N, Borrowed<'m>> {
     pub fn new(table: &Table<N>, memory: &'m mut [MaybeUninit<u8>]) -> Result<Self, ArenaTooSmall> {
         Self::over(table, Borrowed::new(memory))
     }
+
+    /// [`SizeClasses::new`], in another [`Form`].
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaTooSmall`] if the memory does not hold the classes; [`Table::arena_size_for`] bytes, aligned to 16, always do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{MemReq, SizeClasses, SpinLock, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let system = SizeClasses::with_form::<SpinLock>(&table([MemReq::new(64, 10)]), &mut memory)?;
+    /// std::thread::scope(|s| {
+    ///     let seven = Box::new_in(7, &system);
+    ///     s.spawn(move || assert_eq!(*seven, 7));
+    /// });
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
+    pub fn with_form<F: Form>(
+        table: &Table<N>,
+        memory: &'m mut [MaybeUninit<u8>],
+    ) -> Result<SizeClasses<N, Borrowed<'m>, F>, ArenaTooSmall> {
+        SizeClasses::over(table, Borrowed::new(memory))
+    }
 }
 
 impl<const N: usize, P: AllocRef> SizeClasses<N, Extent<P>> {
@@ -174,37 +206,70 @@ impl<const N: usize, P: AllocRef> SizeClasses<N, Extent<P>> {
     /// # Ok::<(), AllocError>(())
     /// ```
     pub fn in_parent(table: &Table<N>, parent: P) -> Result<Self, AllocError> {
-        let layout = Layout::from_size_align(table.block_bytes(), table.arena_align()).map_err(|_| AllocError)?;
-        Self::over(table, Extent::new(parent, layout)?).map_err(|_| AllocError)
+        Self::in_parent_with_form(table, parent)
+    }
+
+    /// [`SizeClasses::in_parent`], in another [`Form`].
+    ///
+    /// The block has room for what the form keeps beside the blocks, too.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] if the parent has no such block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{AllocError, Bump, LockFree, MemReq, SizeClasses, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let parent = Bump::new(&mut memory);
+    /// let system = SizeClasses::in_parent_with_form::<LockFree>(&table([MemReq::new(64, 10)]), &parent)?;
+    /// assert!(parent.used() >= 10 * (64 + 4));
+    /// # drop(system);
+    /// # Ok::<(), AllocError>(())
+    /// ```
+    pub fn in_parent_with_form<F: Form>(
+        table: &Table<N>,
+        parent: P,
+    ) -> Result<SizeClasses<N, Extent<P>, F>, AllocError> {
+        let bytes = table.block_bytes().saturating_add(table.side_bytes(F::SIDE));
+        let layout = Layout::from_size_align(bytes, table.arena_align()).map_err(|_| AllocError)?;
+        SizeClasses::over(table, Extent::new(parent, layout)?).map_err(|_| AllocError)
     }
 }
 
-impl<const N: usize, B: Backing> SizeClasses<N, B> {
+impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
     fn over(table: &Table<N>, backing: B) -> Result<Self, ArenaTooSmall> {
         let base = backing.base();
         let padding = base.addr().get().wrapping_neg() & (table.arena_align() - 1);
-        let needed = padding + table.block_bytes();
+        let blocks_end = padding + table.block_bytes();
+        let needed = blocks_end.saturating_add(table.side_bytes(F::SIDE));
         if needed > backing.len() {
             return Err(ArenaTooSmall { needed, got: backing.len() });
         }
 
         let rows = table.rows();
-        let mut classes = [const { BlockList::empty() }; N];
+        let mut classes = [(); N].map(|()| F::List::empty());
         // The most aligned classes come first, so that padding is needed once only, at the front.
         let mut offset = padding;
+        let mut side = blocks_end;
         let mut align = table.arena_align();
         while align >= GRANULE {
             for (class, &MemReq { block_size, n_blocks }) in classes.iter_mut().zip(rows) {
                 if class_align(block_size) == align {
-                    // SAFETY: each class has its own part of `padding .. needed`, which lies in the backing, ours alone as
-                    // long as the classes are used. The class before ended on a multiple of its own, not smaller, alignment.
-                    *class = unsafe { BlockList::new(base.add(offset), block_size, n_blocks) };
+                    // SAFETY: each class has its own part of `padding .. blocks_end`, and of what follows for its side table,
+                    // both in the backing, which is ours alone as long as the classes are used. The class before ended on
+                    // a multiple of its own, not smaller, alignment; side tables are whole words.
+                    *class = unsafe { F::List::new(base.add(offset), block_size, n_blocks, base.add(side)) };
                     offset += block_size * n_blocks;
+                    side += F::SIDE.bytes(n_blocks);
                 }
             }
             align /= 2;
         }
-        debug_assert_eq!(offset, needed);
+        debug_assert_eq!((offset, side), (blocks_end, needed));
 
         let mut lookup = [NO_CLASS; ENTRIES];
         let mut entry = 0;
@@ -221,7 +286,9 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
 
     /// The counts of each class, smallest block first.
     ///
-    /// Each step walks the free list of its class: O(peak - live).
+    /// Each step walks the free list of its class, O(peak - live), unless the form has a lock, which keeps count. Other threads
+    /// may go on meanwhile. They may come between a peak and its live count; and with [`LockFree`](crate::LockFree) and
+    /// [`Fifo`](crate::Fifo) a count is exact only when they rest.
     ///
     /// # Examples
     ///
@@ -240,7 +307,7 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
     pub fn classes(&self) -> impl Iterator<Item = ClassStats> + '_ {
         self.classes.iter().zip(self.table.rows()).map(|(class, &MemReq { block_size, n_blocks })| {
             let peak = n_blocks - class.untouched();
-            ClassStats { block_size, reserved: n_blocks, peak, live: peak - class.recycled() }
+            ClassStats { block_size, reserved: n_blocks, peak, live: peak.saturating_sub(class.recycled()) }
         })
     }
 
@@ -262,7 +329,9 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
         &self.table
     }
 
-    /// The counts of each class as a table, to be written to any writer with `write!` or `{}`.
+    /// The counts of each class and in all, to be written to any writer: as a table with `write!` or `{}`, as CSV or as JSON.
+    ///
+    /// The peak in all is the sum of the classes' peaks, which need not have been at the same time.
     ///
     /// # Examples
     ///
@@ -275,31 +344,56 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
     /// assert_eq!(
     ///     system.report().to_string(),
     ///     "block size   reserved       peak       live\n\
-    ///     \x20       64         10          0          0\n",
+    ///     \x20       64         10          0          0\n\
+    ///     \x20      all         10          0          0\n",
     /// );
     /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
     /// ```
-    pub fn report(&self) -> impl fmt::Display + '_ {
+    pub fn report(&self) -> Report<'_, Self> {
         Report(self)
+    }
+
+    /// Follows all free lists, and says where one leads astray: a block was written to after its release, or released twice.
+    ///
+    /// O(peak - live), with a form's lock held for each class; for tests and for the search of a mistake. Not every mistake
+    /// shows.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Corruption`] found.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{MemReq, SizeClasses, table};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 1024];
+    /// let system = SizeClasses::new(&table([MemReq::new(64, 10)]), &mut memory)?;
+    /// assert_eq!(system.verify(), Ok(()));
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
+    pub fn verify(&self) -> Result<(), Corruption> {
+        self.classes.iter().zip(self.table.rows()).try_for_each(|(class, row)| class.verify(row.n_blocks))
     }
 
     /// Whether the look-up alone answers for this layout. Known at compile time where the layout is.
     #[inline]
-    fn is_common(layout: Layout) -> bool {
+    pub(crate) fn is_common(layout: Layout) -> bool {
         // A request of no bytes wraps round and so counts as uncommon, which saves the common ones a comparison.
         layout.align() <= GRANULE && layout.size().wrapping_sub(1) < LOOKED_UP
     }
 
     /// The class of a common layout.
     #[inline]
-    fn look_up(&self, layout: Layout) -> usize {
+    pub(crate) fn look_up(&self, layout: Layout) -> usize {
         usize::from(self.lookup.get((layout.size() - 1) / GRANULE).copied().unwrap_or(NO_CLASS))
     }
 
     /// The class that a request goes to and comes from: a matter of the layout and the table alone, so that allocation and
     /// release agree. `N` or more, up to [`NO_CLASS`], if there is none. Not for requests of no bytes.
     #[inline]
-    fn class_of(&self, layout: Layout) -> usize {
+    pub(crate) fn class_of(&self, layout: Layout) -> usize {
         if Self::is_common(layout) { self.look_up(layout) } else { self.step_to(layout) }
     }
 
@@ -311,7 +405,7 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
         }
         // What holds the size and is a multiple of the alignment also holds the size rounded up to it.
         let holds =
-            |class: &BlockList| class.block_size() >= layout.size() && class.block_size() & (layout.align() - 1) == 0;
+            |class: &F::List| class.block_size() >= layout.size() && class.block_size() & (layout.align() - 1) == 0;
         let entry = ((layout.size() - 1) / GRANULE).min(ENTRIES - 1);
         let start = usize::from(self.lookup[entry]);
         let classes = self.classes.get(start..).unwrap_or(&[]);
@@ -355,7 +449,7 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
 
     /// The same block, if it is what a request with the new layout would get too.
     #[inline]
-    fn in_place(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<[u8]>> {
+    pub(crate) fn in_place(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<[u8]>> {
         if old.size() == 0 || new.size() == 0 {
             return None;
         }
@@ -372,10 +466,10 @@ impl<const N: usize, B: Backing> SizeClasses<N, B> {
 // alignment asked for; classes are disjoint parts of the backing, which nobody else touches and which stays in place.
 // A block is as long as its class says, and every layout between the one asked for and that length has the same class, so
 // release finds the class again. Clones of the handle are the same reference.
-unsafe impl<const N: usize, B: Backing> Allocator for &SizeClasses<N, B> {
+unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B, F> {
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        if SizeClasses::<N, B>::is_common(layout) {
+        if SizeClasses::<N, B, F>::is_common(layout) {
             self.allocate_from(self.look_up(layout))
         } else {
             self.allocate_uncommon(layout)
@@ -384,7 +478,7 @@ unsafe impl<const N: usize, B: Backing> Allocator for &SizeClasses<N, B> {
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        if SizeClasses::<N, B>::is_common(layout) {
+        if SizeClasses::<N, B, F>::is_common(layout) {
             // SAFETY: the caller releases a block of ours with a layout that fits it, which has the class it came from.
             unsafe { self.release_to(self.look_up(layout), block) }
         } else {
@@ -417,22 +511,23 @@ unsafe impl<const N: usize, B: Backing> Allocator for &SizeClasses<N, B> {
     }
 }
 
-// SAFETY: the lists' pointers lead into the backing, which may itself change threads, and moving the whole excludes handles.
-unsafe impl<const N: usize, B: Backing + Send> Send for SizeClasses<N, B> {}
-
-impl<const N: usize, B: Backing> fmt::Debug for SizeClasses<N, B> {
+impl<const N: usize, B: Backing, F: Form> fmt::Debug for SizeClasses<N, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.classes()).finish()
     }
 }
 
-/// See [`SizeClasses::report`].
-struct Report<'a, const N: usize, B: Backing>(&'a SizeClasses<N, B>);
+impl<const N: usize, B: Backing, F: Form> Records for SizeClasses<N, B, F> {
+    type Number = usize;
+    type Record = [Option<usize>; 4];
+    const COLUMNS: &'static [&'static str] = &["block_size", "reserved", "peak", "live"];
 
-impl<const N: usize, B: Backing> fmt::Display for Report<'_, N, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [block_size, reserved, peak, live] = ClassStats::HEADING;
-        writeln!(f, "{block_size:>10} {reserved:>10} {peak:>10} {live:>10}")?;
-        self.0.classes().try_for_each(|class| writeln!(f, "{class}"))
+    fn records(&self) -> impl Iterator<Item = Self::Record> {
+        self.classes().map(|class| [class.block_size, class.reserved, class.peak, class.live].map(Some))
+    }
+
+    fn all(&self) -> Self::Record {
+        let sum = |of: fn(ClassStats) -> usize| Some(self.classes().map(of).sum());
+        [None, sum(|class| class.reserved), sum(|class| class.peak), sum(|class| class.live)]
     }
 }

@@ -4,9 +4,12 @@ mod support;
 
 use std::cell::RefCell;
 
-use fibra_allocators::{Backing, Bump, FixedBlock, GRANULE, Layout, MemReq, SizeClasses, Table, fixup};
+use fibra_allocators::{
+    Backing, Bump, Cache, Fifo, FixedBlock, Form, GRANULE, Layout, LockFree, MemReq, NoLock, Ordered, SizeClasses,
+    SpinLock, Table, fixup,
+};
 use proptest::prelude::*;
-use support::{Expect, Guarded, Live, Parent, Spec, layout, run, steps};
+use support::{Expect, Guarded, Live, Parent, Spec, Step, layout, run, steps};
 
 const LARGEST_ALIGN: usize = 4096;
 
@@ -76,12 +79,12 @@ impl<C: Classes> Spec for C {
     }
 }
 
-struct ClassesModel<'a, const N: usize, B: Backing> {
-    system: &'a SizeClasses<N, B>,
+struct ClassesModel<'a, const N: usize, B: Backing, F: Form = NoLock> {
+    system: &'a SizeClasses<N, B, F>,
     peaks: Peaks,
 }
 
-impl<const N: usize, B: Backing> Classes for ClassesModel<'_, N, B> {
+impl<const N: usize, B: Backing, F: Form> Classes for ClassesModel<'_, N, B, F> {
     fn rows(&self) -> Vec<MemReq> {
         self.system.table().rows().to_vec()
     }
@@ -95,6 +98,7 @@ impl<const N: usize, B: Backing> Classes for ClassesModel<'_, N, B> {
     }
 
     fn counts(&self) -> Vec<(usize, usize)> {
+        assert_eq!(self.system.verify(), Ok(()));
         self.system.classes().map(|class| (class.peak, class.live)).collect()
     }
 
@@ -103,12 +107,12 @@ impl<const N: usize, B: Backing> Classes for ClassesModel<'_, N, B> {
     }
 }
 
-struct FixedModel<'a, B: Backing> {
-    blocks: &'a FixedBlock<B>,
+struct FixedModel<'a, B: Backing, F: Form = NoLock> {
+    blocks: &'a FixedBlock<B, F>,
     peaks: Peaks,
 }
 
-impl<B: Backing> Classes for FixedModel<'_, B> {
+impl<B: Backing, F: Form> Classes for FixedModel<'_, B, F> {
     fn rows(&self) -> Vec<MemReq> {
         vec![MemReq::new(self.blocks.block().size(), self.blocks.capacity())]
     }
@@ -119,11 +123,52 @@ impl<B: Backing> Classes for FixedModel<'_, B> {
     }
 
     fn counts(&self) -> Vec<(usize, usize)> {
+        assert_eq!(self.blocks.verify(), Ok(()));
         vec![(self.blocks.peak(), self.blocks.live())]
     }
 
     fn peaks(&self) -> &Peaks {
         &self.peaks
+    }
+}
+
+/// A class gives out all its blocks before it uses one again, so its peak is not the greatest number of live ones.
+struct FifoModel<M>(M);
+
+impl<M: Classes> Spec for FifoModel<M> {
+    fn on_allocate(&self, layout: Layout, live: &[Live]) -> Expect {
+        self.0.on_allocate(layout, live)
+    }
+
+    fn on_resize(&self, block: &Live, layout: Layout, live: &[Live]) -> Expect {
+        self.0.on_resize(block, layout, live)
+    }
+
+    fn assert_counts(&self, live: &[Live]) {
+        for (class, (peak, counted)) in self.0.counts().into_iter().enumerate() {
+            let live = live_in(&self.0, class, live);
+            assert_eq!(counted, live, "live blocks of class {class}");
+            assert!(peak >= self.0.peaks().raise(class, live));
+        }
+    }
+}
+
+/// Blocks in a cache count as live, so only what is given out can be predicted, not the counts.
+struct CacheModel<M>(M);
+
+impl<M: Classes> Spec for CacheModel<M> {
+    fn on_allocate(&self, layout: Layout, live: &[Live]) -> Expect {
+        self.0.on_allocate(layout, live)
+    }
+
+    fn on_resize(&self, block: &Live, layout: Layout, live: &[Live]) -> Expect {
+        self.0.on_resize(block, layout, live)
+    }
+
+    fn assert_counts(&self, live: &[Live]) {
+        for (class, (_, counted)) in self.0.counts().into_iter().enumerate() {
+            assert!(counted >= live_in(&self.0, class, live));
+        }
     }
 }
 
@@ -257,4 +302,61 @@ proptest! {
         drop(bump);
         prop_assert_eq!(parent.live(), []);
     }
+
+    #[test]
+    fn size_classes_in_every_form(table in tables(), skew in 0..256_usize, steps in steps(9000)) {
+        in_form::<SpinLock>(&table, skew * 16, &steps, false);
+        in_form::<LockFree>(&table, skew * 16, &steps, false);
+        in_form::<Ordered>(&table, skew * 16, &steps, false);
+        in_form::<Ordered<SpinLock>>(&table, skew * 16, &steps, false);
+        in_form::<Fifo>(&table, skew * 16, &steps, true);
+    }
+
+    #[test]
+    fn fixed_blocks_in_every_form(size in 0..300_usize, log in 0..9_u32, len in 0..9000_usize, steps in steps(400)) {
+        let block = layout(size, 1 << log);
+        fixed_in_form::<SpinLock>(block, len, &steps, false);
+        fixed_in_form::<LockFree>(block, len, &steps, false);
+        fixed_in_form::<Ordered>(block, len, &steps, false);
+        fixed_in_form::<Fifo>(block, len, &steps, true);
+    }
+
+    #[test]
+    fn a_cache_gives_out_what_its_classes_have(table in tables(), depth in 0..100_usize, steps in steps(9000)) {
+        let mut guarded = Guarded::new(0, table.arena_size());
+        let range = guarded.range();
+        let system = SizeClasses::with_form::<SpinLock>(&table, guarded.memory()).expect("the size that the table asks for");
+        let cache = Cache::new(&system, depth);
+        run(&cache, range, &CacheModel(ClassesModel { system: &system, peaks: Peaks::default() }), &steps);
+        drop(cache);
+        prop_assert_eq!(system.verify(), Ok(()));
+        prop_assert!(system.classes().all(|class| class.live == 0));
+        guarded.assert_guards();
+    }
+}
+
+fn in_form<F: Form>(table: &Table<6>, skew: usize, steps: &[Step], fifo: bool) {
+    let mut guarded = Guarded::new(skew, table.arena_size_for::<F>());
+    let range = guarded.range();
+    let system = SizeClasses::with_form::<F>(table, guarded.memory()).expect("the size that the table asks for");
+    let model = ClassesModel { system: &system, peaks: Peaks::default() };
+    if fifo {
+        run(&system, range, &FifoModel(model), steps)
+    } else {
+        run(&system, range, &model, steps)
+    }
+    guarded.assert_guards();
+}
+
+fn fixed_in_form<F: Form>(block: Layout, len: usize, steps: &[Step], fifo: bool) {
+    let mut guarded = Guarded::new(7, len);
+    let range = guarded.range();
+    let blocks = FixedBlock::with_form::<F>(block, guarded.memory());
+    let model = FixedModel { blocks: &blocks, peaks: Peaks::default() };
+    if fifo {
+        run(&blocks, range, &FifoModel(model), steps)
+    } else {
+        run(&blocks, range, &model, steps)
+    }
+    guarded.assert_guards();
 }

@@ -151,6 +151,7 @@ fn the_report_is_a_table() {
             "block size   reserved       peak       live\n",
             "        64         10          1          1\n",
             "      1024          2          1          0\n",
+            "       all         12          2          1\n",
         )
     );
     let debug = format!("{system:?}");

@@ -2,9 +2,8 @@
 
 use core::future::Future;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 
-use fibra_allocators::{AllocError, AllocRef};
+use fibra_allocators::{AllocError, AllocRef, Reserve};
 
 use crate::fibre::Task;
 use crate::process::Process;
@@ -35,11 +34,8 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reserve<F: Future<Output = ()> + 'p>(&'p self, n: usize) -> Result<Reservation<'p, 'env, F, A>, AllocError> {
-        let mut reservation = Reservation { process: self, free: None, left: 0, fibres: PhantomData };
-        for _ in 0..n {
-            reservation.add(self.allocator.allocate(Task::<F, ()>::LAYOUT)?.cast());
-        }
-        Ok(reservation)
+        let blocks = Reserve::new(&self.allocator, Task::<F, ()>::LAYOUT, n)?;
+        Ok(Reservation { process: self, blocks, fibres: PhantomData })
     }
 }
 
@@ -61,9 +57,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 /// ```
 pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef> {
     process: &'p Process<'p, 'env, A>,
-    /// The blocks that are left, each with the address of the next one in its first word.
-    free: Option<NonNull<u8>>,
-    left: usize,
+    blocks: Reserve<&'p A>,
     fibres: PhantomData<fn(F)>,
 }
 
@@ -82,7 +76,7 @@ impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Reservation<'p, '_, F, A> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn left(&self) -> usize {
-        self.left
+        self.blocks.left()
     }
 
     /// Spawns a fibre in one of the blocks: it goes to the tail of the run queue. Takes constant time.
@@ -109,35 +103,12 @@ impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Reservation<'p, '_, F, A> {
         if self.process.core.closing.get() {
             return Err(SpawnError { kind: SpawnErrorKind::Closing, future });
         }
-        let Some(block) = self.take() else {
+        let Some(block) = self.blocks.take() else {
             return Err(SpawnError { kind: SpawnErrorKind::ReservationUsedUp, future });
         };
-        // SAFETY: the block was taken from this process's allocator, with this layout.
+        // SAFETY: the block is one of this process's allocator, with this layout: it begins with a header, so it was not
+        // rounded up to hold a link.
         unsafe { self.process.start(block, (), || future, false) };
         Ok(())
-    }
-
-    fn add(&mut self, block: NonNull<u8>) {
-        // SAFETY: a fibre's block begins with a header, so it has room for a link, which is aligned there.
-        unsafe { block.cast().write(self.free) };
-        self.free = Some(block);
-        self.left += 1;
-    }
-
-    fn take(&mut self) -> Option<NonNull<u8>> {
-        let block = self.free?;
-        // SAFETY: `add` wrote the link, and the block has been ours since.
-        self.free = unsafe { block.cast().read() };
-        self.left -= 1;
-        Some(block)
-    }
-}
-
-impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Drop for Reservation<'p, '_, F, A> {
-    fn drop(&mut self) {
-        while let Some(block) = self.take() {
-            // SAFETY: taken from this process's allocator with this layout, and never used.
-            unsafe { self.process.allocator.deallocate(block, Task::<F, ()>::LAYOUT) };
-        }
     }
 }

@@ -28,6 +28,8 @@ pub enum Trouble {
     Output(io::Error),
     /// There is not enough memory; what for.
     Memory(String),
+    /// What the user gave cannot be used; what, why, and what would do.
+    Input(String),
 }
 
 impl From<io::Error> for Trouble {
@@ -41,6 +43,7 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Output(error) => write!(f, "cannot write the output: {error}"),
             Trouble::Memory(what) => write!(f, "out of memory for {what}"),
+            Trouble::Input(what) => f.write_str(what),
         }
     }
 }
@@ -61,16 +64,7 @@ impl Program {
                 return ExitCode::from(2);
             }
         };
-        match done.and_then(|()| Ok(output.flush()?)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(trouble) => {
-                // What was written before the trouble is worth having.
-                let _ = output.flush();
-                let _ = writeln!(io::stderr(), "{}: {trouble}", self.name);
-                ExitCode::FAILURE
-            }
-        }
+        output.end(self.name, done)
     }
 
     fn parse(&self) -> Option<Request> {
@@ -105,8 +99,24 @@ pub struct Output {
 }
 
 impl Output {
-    fn new() -> Self {
+    #[allow(clippy::new_without_default)] // it takes the one standard output
+    /// The standard output, which nobody else may write to meanwhile.
+    pub fn new() -> Self {
         Output { to: io::BufWriter::new(io::stdout().lock()), error: None }
+    }
+
+    /// Writes what is left, and a message if there was trouble. Gives the exit code: see [`Program::run`].
+    pub fn end(mut self, program: &str, done: Result<(), Trouble>) -> ExitCode {
+        match done.and_then(|()| Ok(self.flush()?)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(trouble) => {
+                // What was written before the trouble is worth having.
+                let _ = self.flush();
+                let _ = writeln!(io::stderr(), "{program}: {trouble}");
+                ExitCode::FAILURE
+            }
+        }
     }
 
     /// Writes a line. Tells whether to go on; if not, [`flush`](Write::flush) says why.

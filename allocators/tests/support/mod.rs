@@ -12,6 +12,8 @@ use fibra_allocators::{AllocError, AllocRef, Allocator, Layout};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+pub mod values;
+
 pub fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).expect("the test asks for what can exist")
 }
