@@ -12,6 +12,7 @@ mod subject;
 mod threads;
 mod work;
 
+use fibra_allocators::{Fifo, LockFree, NoLock, Ordered, SpinLock};
 use floors::{Bare, Cached, Classes, Dyn, Fixed, FreeList, Spin, Tagged};
 use subject::{Shared, Subject};
 use work::Order;
@@ -118,10 +119,16 @@ macro_rules! pool {
 
 /// Everybody: ours first, and of those the ones first that the others are compared with, `fibra` where it takes part and
 /// `fibra-cached` where it does not.
-pub const ALL: [Pool; 20] = [
-    pool!("fibra", Ours, ours::Single, "size classes for one thread"),
-    pool!("fibra-fixed", Ours, ours::Fixed, "blocks of one size for one thread"),
-    // The forms that threads share, `fibra-cached` first, are to be listed here.
+pub const ALL: [Pool; 27] = [
+    pool!("fibra", Ours, ours::Classes<NoLock>, "size classes for one thread"),
+    pool!(shared "fibra-cached", Ours, ours::Cached<512>, "size classes, with a cache of two chains of 512 per worker"),
+    pool!(shared "fibra-cached-32", Ours, ours::Cached<32>, "size classes, with a cache of two chains of 32 per worker"),
+    pool!(shared "fibra-spin", Ours, ours::Classes<SpinLock>, "size classes, with a spin lock each"),
+    pool!(shared "fibra-lock-free", Ours, ours::Classes<LockFree>, "size classes, lock-free"),
+    pool!(shared "fibra-fifo", Ours, ours::Classes<Fifo>, "size classes, lock-free, first in, first out"),
+    pool!("fibra-ordered", Ours, ours::Classes<Ordered>, "size classes for one thread, in order of address"),
+    pool!(shared "fibra-ordered-spin", Ours, ours::Classes<Ordered<SpinLock>>, "size classes, in order of address, with a spin lock each"),
+    pool!("fibra-fixed", Ours, ours::Fixed<NoLock>, "blocks of one size for one thread"),
     pool!("floor", Floor, Bare<Classes<FreeList>>, "a free list per size class"),
     pool!("floor-fixed", Floor, Bare<Fixed<FreeList>>, "a free list"),
     pool!("floor-dyn", Floor, Bare<Dyn<Classes<FreeList>>>, "floor, called through a table of functions"),

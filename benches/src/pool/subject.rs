@@ -94,3 +94,30 @@ unsafe impl<A: Allocator> Worker for Handle<A> {
         unsafe { self.0.deallocate(block, layout(size)) }
     }
 }
+
+/// The worker of an allocator that the worker owns, such as a cache.
+pub(crate) struct Owner<A>(pub A);
+
+// SAFETY: what `Allocator` promises.
+unsafe impl<A> Worker for Owner<A>
+where
+    for<'a> &'a A: Allocator,
+{
+    type Block = NonNull<u8>;
+
+    #[inline(always)]
+    fn take(&self, size: usize) -> Option<NonNull<u8>> {
+        Handle(&self.0).take(size)
+    }
+
+    #[inline(always)]
+    fn address(&self, block: &NonNull<u8>) -> NonNull<u64> {
+        block.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn give_back(&self, block: NonNull<u8>, size: usize) {
+        // SAFETY: our caller's word.
+        unsafe { Handle(&self.0).give_back(block, size) }
+    }
+}
