@@ -270,7 +270,8 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
             match relief {
                 Relief::Fail => return Err(AllocError),
                 Relief::Retry => {
-                    if let Ok(block) = self.system.allocate_from(class) {
+                    // SAFETY: a layout's class.
+                    if let Ok(block) = unsafe { self.system.allocate_from(class) } {
                         return Ok(block);
                     }
                     exhausted.retries = exhausted.retries.saturating_add(1);
@@ -293,7 +294,8 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
     fn next_class(&self, class: usize, layout: Layout) -> Option<NonNull<[u8]>> {
         (class.checked_add(1)?..self.len)
             .filter(|&larger| self.holds(larger, layout))
-            .find_map(|larger| self.system.allocate_from(larger).ok())
+            // SAFETY: one of the table's.
+            .find_map(|larger| unsafe { self.system.allocate_from(larger) }.ok())
     }
 
     /// Whether the blocks of a class are large and aligned enough.
