@@ -79,7 +79,7 @@
 //!   doubles its times, and takes flags from nowhere but `CXXFLAGS`. The workspace's `.cargo/config.toml` sets it, so
 //!   nobody has to; built from outside the workspace, `pool-report` says that the figures of snmalloc are with assertions.
 //!   mimalloc's interface in Rust always passes an alignment. No flags for a particular processor are used, so heapless's
-//!   pool, which compares and swaps 16 bytes, asks each time whether the processor can.
+//!   pool, which compares and swaps 16 bytes, goes through a pointer to code that fits the processor.
 //! * **Pools: cold.** A block comes back in random order, 64 MiB of them, and then each is taken again. What reuses the last
 //!   one first has to follow links that are in no cache. mimalloc, jemalloc and others sort blocks by page on the way, for
 //!   which they pay when a block is given back, which is not timed there. In glibc, seven of eight blocks come from a list

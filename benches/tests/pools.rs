@@ -25,7 +25,6 @@ fn operations_are_timed_singly() {
 fn pools_can_be_filled() {
     for pool in pool::ALL {
         let start = (pool.start)(5000);
-        assert!(start.made_bytes <= start.full_bytes, "{}", pool.name);
         assert!(!start.fill.is_zero(), "{}", pool.name);
     }
 }
