@@ -119,7 +119,7 @@ macro_rules! pool {
 
 /// Everybody: ours first, and of those the ones first that the others are compared with, `fibra` where it takes part and
 /// `fibra-cached` where it does not.
-pub const ALL: [Pool; 27] = [
+pub const ALL: [Pool; 28] = [
     pool!("fibra", Ours, ours::Classes<NoLock>, "size classes for one thread"),
     pool!(shared "fibra-cached", Ours, ours::Cached<512>, "size classes, with a cache of two chains of 512 per worker"),
     pool!(shared "fibra-cached-32", Ours, ours::Cached<32>, "size classes, with a cache of two chains of 32 per worker"),
@@ -128,6 +128,7 @@ pub const ALL: [Pool; 27] = [
     pool!(shared "fibra-fifo", Ours, ours::Classes<Fifo>, "size classes, lock-free, first in, first out"),
     pool!("fibra-ordered", Ours, ours::Classes<Ordered>, "size classes for one thread, in order of address"),
     pool!(shared "fibra-ordered-spin", Ours, ours::Classes<Ordered<SpinLock>>, "size classes, in order of address, with a spin lock each"),
+    pool!("fibra-dyn", Ours, ours::Erased, "size classes for one thread, behind a handle chosen at run time"),
     pool!("fibra-fixed", Ours, ours::Fixed<NoLock>, "blocks of one size for one thread"),
     pool!("floor", Floor, Bare<Classes<FreeList>>, "a free list per size class"),
     pool!("floor-fixed", Floor, Bare<Fixed<FreeList>>, "a free list"),

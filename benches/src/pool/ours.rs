@@ -1,7 +1,7 @@
 //! fibra's own pools: a few lines for each kind, and a line in [`ALL`](super::ALL) for each form.
 
 use fibra_allocators::{
-    Allocator, Cache, Extent, FixedBlock, Form, Layout, MemReq, SizeClasses, SpinLock, Table, table,
+    Allocator, Cache, DynAlloc, Extent, FixedBlock, Form, Layout, MemReq, SizeClasses, SpinLock, Table, table,
 };
 
 use super::pages::Pages;
@@ -39,6 +39,25 @@ where
 
 // SAFETY: one that is `Sync` may be used by all threads, and a block belongs to none.
 unsafe impl<F: Form> Shared for Classes<F> where Self: Subject + Sync {}
+
+/// Size classes behind a handle that says at run time which allocator it is.
+pub(super) struct Erased(DynAlloc<'static>);
+
+impl Subject for Erased {
+    const ANY_SIZE: bool = true;
+    type Worker<'a> = Handle<&'a DynAlloc<'static>>;
+
+    fn new(blocks: usize) -> Self {
+        let system = SizeClasses::in_parent(&sizes(blocks), Pages).expect("room for an arena");
+        let handle = DynAlloc::new_in(system, DynAlloc::root(Pages)).expect("room for the classes themselves");
+        Erased(std::hint::black_box(handle))
+    }
+
+    #[inline(always)]
+    fn worker(&self) -> Self::Worker<'_> {
+        Handle(&self.0)
+    }
+}
 
 /// Blocks of one size, in some form.
 pub(super) struct Fixed<F: Form>(FixedBlock<Extent<Pages>, F>);
