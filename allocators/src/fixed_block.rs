@@ -282,6 +282,12 @@ impl<B: Backing, F: Form> FixedBlock<B, F> {
         self.blocks.verify(self.capacity)
     }
 
+    /// A block, if there is one.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<NonNull<u8>> {
+        self.blocks.pop()
+    }
+
     #[inline]
     fn fits(&self, layout: Layout) -> bool {
         // Every block is aligned for a link, so that most layouts' alignment need not be compared.

@@ -203,7 +203,17 @@ impl<T, B: Backing, F: Form> Pool<T, B, F> {
     /// For an example see [`Pool`].
     #[inline]
     pub fn put(&self, value: T) -> Result<PoolBox<T, &FixedBlock<B, F>>, NoRoom<T>> {
-        PoolBox::new_in(value, &self.blocks)
+        if size_of::<T>() == 0 {
+            return PoolBox::new_in(value, &self.blocks);
+        }
+        // Every block holds a value, so nothing need be compared.
+        let Some(block) = self.blocks.pop() else { return Err(NoRoom { value }) };
+        let block = block.cast::<T>();
+        // SAFETY: the blocks were made as large and as aligned as a value, and this one is ours.
+        unsafe {
+            block.write(value);
+            Ok(PoolBox::from_raw_in(block.as_ptr(), &self.blocks))
+        }
     }
 
     /// Takes a block and only then makes the value: see [`PoolBox::new_with_in`].
