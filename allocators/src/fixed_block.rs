@@ -225,7 +225,8 @@ impl<B: Backing, F: Form> FixedBlock<B, F> {
         self.capacity
     }
 
-    /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep.
+    /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep. With
+    /// [`Fifo`](crate::Fifo) the number of blocks that were ever used.
     ///
     /// # Examples
     ///

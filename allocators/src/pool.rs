@@ -315,7 +315,6 @@ impl<T, B: Backing, F: Form> Pool<Counted<T>, B, F> {
         PoolRc::new_in(value, &self.blocks)
     }
 
-    portable_atomic::cfg_has_atomic_cas! {
         /// Puts a value in, to be shared among threads. O(1).
         ///
         /// # Errors
@@ -336,10 +335,10 @@ impl<T, B: Backing, F: Form> Pool<Counted<T>, B, F> {
         /// # Ok::<(), AllocError>(())
         /// ```
         #[inline]
+    #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
         pub fn arc(&self, value: T) -> Result<crate::PoolArc<T, &FixedBlock<B, F>>, NoRoom<T>> {
             crate::PoolArc::new_in(value, &self.blocks)
         }
-    }
 }
 
 impl<T, B: Backing, F: Form> fmt::Debug for Pool<T, B, F> {

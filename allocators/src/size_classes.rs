@@ -544,7 +544,12 @@ impl<const N: usize, B: Backing, F: Form> Records for SizeClasses<N, B, F> {
     }
 
     fn all(&self) -> Self::Record {
-        let sum = |of: fn(ClassStats) -> usize| Some(self.classes().map(of).sum());
-        [None, sum(|class| class.reserved), sum(|class| class.peak), sum(|class| class.live)]
+        let (mut reserved, mut peak, mut live) = (0, 0, 0);
+        for class in self.classes() {
+            reserved += class.reserved;
+            peak += class.peak;
+            live += class.live;
+        }
+        [None, Some(reserved), Some(peak), Some(live)]
     }
 }
