@@ -315,30 +315,30 @@ impl<T, B: Backing, F: Form> Pool<Counted<T>, B, F> {
         PoolRc::new_in(value, &self.blocks)
     }
 
-        /// Puts a value in, to be shared among threads. O(1).
-        ///
-        /// # Errors
-        ///
-        /// [`NoRoom`] with the value, if the pool is full.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use core::mem::MaybeUninit;
-        /// use fibra_allocators::{AllocError, Counted, Pool, PoolArc};
-        ///
-        /// let mut memory = [MaybeUninit::uninit(); 256];
-        /// let pool = Pool::<Counted<u64>, _>::new(&mut memory);
-        /// let one = pool.arc(7)?;
-        /// let two = one.clone();
-        /// assert_eq!((*two, PoolArc::strong_count(&one), pool.live()), (7, 2, 1));
-        /// # Ok::<(), AllocError>(())
-        /// ```
-        #[inline]
+    /// Puts a value in, to be shared among threads. O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] with the value, if the pool is full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{AllocError, Counted, Pool, PoolArc};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 256];
+    /// let pool = Pool::<Counted<u64>, _>::new(&mut memory);
+    /// let one = pool.arc(7)?;
+    /// let two = one.clone();
+    /// assert_eq!((*two, PoolArc::strong_count(&one), pool.live()), (7, 2, 1));
+    /// # Ok::<(), AllocError>(())
+    /// ```
+    #[inline]
     #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
-        pub fn arc(&self, value: T) -> Result<crate::PoolArc<T, &FixedBlock<B, F>>, NoRoom<T>> {
-            crate::PoolArc::new_in(value, &self.blocks)
-        }
+    pub fn arc(&self, value: T) -> Result<crate::PoolArc<T, &FixedBlock<B, F>>, NoRoom<T>> {
+        crate::PoolArc::new_in(value, &self.blocks)
+    }
 }
 
 impl<T, B: Backing, F: Form> fmt::Debug for Pool<T, B, F> {

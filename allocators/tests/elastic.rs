@@ -335,7 +335,6 @@ proptest! {
         run(&pools, 0..usize::MAX, &Model { rows: sizes.rows(), arena, parent: &parent }, &steps);
         prop_assert!(pools.system().classes().all(|class| class.live == 0));
         prop_assert_eq!(parent.live(), []);
-        let _ = pools;
         guarded.assert_guards();
     }
 }
