@@ -213,6 +213,11 @@ impl Rack {
     }
 }
 
+/// Only lists that can be shared look for chains (their invariant 5); in another one, chains would be lost.
+const fn assert_shared<L: Lock>() {
+    assert!(L::SHARED, "a cache is for classes that can be shared");
+}
+
 /// What a worker has of all classes.
 // Cache lines of its own, so that workers do not fight for one.
 #[cfg_attr(target_pointer_width = "64", repr(align(64)))]
@@ -347,6 +352,17 @@ impl<const N: usize, B: Backing, L: Lock> Hand<'_, N, B, L> {
 /// assert_eq!(system.classes().next().unwrap().live, 0);
 /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
 /// ```
+///
+/// Where there is nothing to share, what a cache gives back would only be out of the way of the classes' own list:
+///
+/// ```compile_fail,E0080
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{Cache, MemReq, SizeClasses, table};
+///
+/// let mut memory = [MaybeUninit::uninit(); 8192];
+/// let of_one_thread = SizeClasses::new(&table([MemReq::new(64, 100)]), &mut memory).unwrap();
+/// drop(Cache::new(&of_one_thread, 8));
+/// ```
 pub struct Cache<'s, const N: usize, B: Backing, L: Lock = SpinLock> {
     system: &'s SizeClasses<N, B, L>,
     racks: Racks<N>,
@@ -377,6 +393,7 @@ impl<'s, const N: usize, B: Backing, L: Lock> Cache<'s, N, B, L> {
     /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
     /// ```
     pub fn sized(system: &'s SizeClasses<N, B, L>, depth: impl Fn(&MemReq) -> usize) -> Self {
+        const { assert_shared::<L>() };
         Cache { system, racks: Racks::new(system.table().rows(), depth) }
     }
 
@@ -499,6 +516,7 @@ impl<const N: usize, const W: usize, B: Backing, I: Worker, L: Lock> Cached<N, W
     ///
     /// For an example see [`Cache::sized`].
     pub fn sized(system: SizeClasses<N, B, L>, depth: impl Fn(&MemReq) -> usize) -> Self {
+        const { assert_shared::<L>() };
         let rows = system.table();
         let workers = [(); W].map(|()| UnsafeCell::new(Racks::new(rows.rows(), &depth)));
         Cached { workers, system, index: PhantomData }

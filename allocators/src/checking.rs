@@ -20,7 +20,7 @@ use crate::finally::Finally;
 use crate::mistake::{Mistake, Poison, panic_on_mistake};
 use crate::records::{Body, Held, Records, Refusal, State, bytes_for};
 use crate::request::dangling;
-use crate::{AllocRef, Lock, NoLock, Source};
+use crate::{AllocRef, Lock, NoLock};
 
 /// The largest red zone, in bytes.
 const MAX_RED_ZONE: u8 = 64;
@@ -59,6 +59,17 @@ pub const fn checking_arena_size(blocks: usize) -> usize {
 /// It stands in front of any allocator, and is used like any: the allocator that things are allocated with is the reference,
 /// `&Checking<..>`. What the inner allocator `A` is (a handle, by value: `&SizeClasses<..>`, or `&Debugging<..>`, or another
 /// wrapper) it does not need to know.
+///
+/// It is a handle, because blocks wait in quarantine also while nobody has a reference to the `Checking`, which may be moved
+/// then. Those of an allocator by value might lie in the allocator, and move along:
+///
+/// ```compile_fail,E0277
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{Bump, Checking};
+///
+/// let (mut memory, mut records) = ([MaybeUninit::uninit(); 4096], [MaybeUninit::uninit(); 4096]);
+/// let checking = Checking::new(Bump::new(&mut memory), &mut records);
+/// ```
 ///
 /// | mistake | how it is found, and when |
 /// | --- | --- |
@@ -118,7 +129,7 @@ pub const fn checking_arena_size(blocks: usize) -> usize {
 /// }
 /// assert!(matches!(mistakes.borrow()[..], [Mistake::DoubleFree { block }] if block.sequence == 1));
 /// ```
-pub struct Checking<A: Source, B: Backing, L: Lock = NoLock, H: Fn(&Mistake) = fn(&Mistake)> {
+pub struct Checking<A: Allocator, B: Backing, L: Lock = NoLock, H: Fn(&Mistake) = fn(&Mistake)> {
     inner: A,
     handler: H,
     lock: L,
@@ -128,7 +139,7 @@ pub struct Checking<A: Source, B: Backing, L: Lock = NoLock, H: Fn(&Mistake) = f
     quarantine_bytes: usize,
 }
 
-impl<'m, A: Source> Checking<A, Borrowed<'m>> {
+impl<'m, A: Allocator> Checking<A, Borrowed<'m>> {
     /// Checks what goes through it to `inner`, with as many records as fit into the caller's memory: see
     /// [`checking_arena_size`].
     ///
@@ -154,7 +165,7 @@ impl<'m, A: Source> Checking<A, Borrowed<'m>> {
     }
 }
 
-impl<A: Source, P: AllocRef> Checking<A, Extent<P>> {
+impl<A: Allocator, P: AllocRef> Checking<A, Extent<P>> {
     /// Checks what goes through it to `inner`, with so many records, in one block from `parent` (which may be the same
     /// allocator), which gets it back when the `Checking` is dropped.
     ///
@@ -182,7 +193,7 @@ impl<A: Source, P: AllocRef> Checking<A, Extent<P>> {
     }
 }
 
-impl<A: Source, B: Backing> Checking<A, B> {
+impl<A: Allocator, B: Backing> Checking<A, B> {
     fn over(inner: A, records: Records<B>) -> Self {
         Checking {
             inner,
@@ -196,7 +207,7 @@ impl<A: Source, B: Backing> Checking<A, B> {
     }
 }
 
-impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
+impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
     /// The same with another handler, which is told of each [`Mistake`].
     ///
     /// It is called outside of every lock and may use the `Checking`; a mistake that it makes is reported to it as any other.
@@ -458,7 +469,7 @@ impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
         // First, since afterwards it may already be somebody else's.
         self.books(|records| records.leave(held));
         // SAFETY: the block came from there with this layout, is ours, and is forgotten now.
-        unsafe { self.inner.handle().deallocate(held.body.block, held.body.inner_layout()) }
+        unsafe { self.inner.deallocate(held.body.block, held.body.inner_layout()) }
     }
 
     /// Lets the oldest block leave the quarantine, if that has more than so many blocks or bytes.
@@ -549,7 +560,7 @@ impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
         }
         loop {
             let (given, slack) = self.insist(layout, |layout| {
-                if zeroed { self.inner.handle().allocate_zeroed(layout) } else { self.inner.handle().allocate(layout) }
+                if zeroed { self.inner.allocate_zeroed(layout) } else { self.inner.allocate(layout) }
             })?;
             let body = self.body(given, layout, slack);
             if !zeroed {
@@ -560,7 +571,7 @@ impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
                 Ok(()) => return Ok(NonNull::slice_from_raw_parts(body.block, layout.size())),
                 Err(Refusal::Full) => {
                     // SAFETY: just given, with this layout.
-                    unsafe { self.inner.handle().deallocate(body.block, body.inner_layout()) };
+                    unsafe { self.inner.deallocate(body.block, body.inner_layout()) };
                     if !self.shed(0, 0) {
                         return Err(AllocError);
                     }
@@ -634,9 +645,9 @@ impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Checking<A, B, L, H> {
             // SAFETY: the block came from there with the layout `from` and is in our hands (invariant 2).
             unsafe {
                 if to.size() < from.size() {
-                    self.inner.handle().shrink(block, from, to)
+                    self.inner.shrink(block, from, to)
                 } else {
-                    self.inner.handle().grow(block, from, to)
+                    self.inner.grow(block, from, to)
                 }
             }
         })?;
@@ -682,8 +693,9 @@ unsafe fn first_change(start: NonNull<u8>, len: usize, poison: Poison) -> Option
 
 // SAFETY: a block is one of the inner allocator's, of at least the size and alignment asked for, from when it is admitted as
 // live until it is claimed by a release or a resize, and only then goes back there, once, with the layout that it was asked
-// for with. Clones of the handle are the same reference, and a `Checking` that moves takes nothing along that blocks lie in.
-unsafe impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Allocator for &Checking<A, B, L, H> {
+// for with. Clones of the handle are the same reference, and a `Checking` that moves takes nothing along that blocks lie in,
+// but the inner allocator's handle, which may be moved.
+unsafe impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Allocator for &Checking<A, B, L, H> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.obtain(layout, false)
     }
@@ -719,14 +731,14 @@ unsafe impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Allocator for &Chec
 // themselves `Sync`.
 unsafe impl<A, B, L, H> Sync for Checking<A, B, L, H>
 where
-    A: Source + Sync,
+    A: Allocator + Sync,
     B: Backing + Send,
     L: Lock + Sync,
     H: Fn(&Mistake) + Sync,
 {
 }
 
-impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Drop for Checking<A, B, L, H> {
+impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> Drop for Checking<A, B, L, H> {
     /// Gives back what is in quarantine, then reports what was found wrong there, then the overruns of live blocks, then the
     /// leaks. Leaked blocks are not given back.
     fn drop(&mut self) {
@@ -763,7 +775,7 @@ impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> Drop for Checking<A, B, L,
     }
 }
 
-impl<A: Source, B: Backing, L: Lock, H: Fn(&Mistake)> fmt::Debug for Checking<A, B, L, H> {
+impl<A: Allocator, B: Backing, L: Lock, H: Fn(&Mistake)> fmt::Debug for Checking<A, B, L, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checking")
             .field("capacity", &self.capacity())

@@ -40,8 +40,8 @@ use crate::{Lock, NoLock, Source};
 ///
 /// # Panics
 ///
-/// Where the writer does; the operation is undone or done, and all stays in order. Only when a block was resized already, and
-/// the caller cannot be told any more, the program is aborted.
+/// Where the writer does; the operation is undone, and all stays in order. But a release cannot be refused, nor can a caller
+/// be left with the block that it had when that was resized already: then the program is aborted.
 ///
 /// # Examples
 ///
@@ -303,9 +303,13 @@ unsafe impl<A: Source, W: Write, L: Lock> Allocator for &Debugging<A, W, L> {
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        // Afterwards, since then the address may be somebody else's, who writes it down; and in any case.
-        // SAFETY: passed on to our caller.
-        let _released = Finally::new(|| unsafe { self.inner.handle().deallocate(block, layout) });
+        // Who releases a block in the middle of something, such as growing, does not count on a panic: whether the block was
+        // gone then or not, it would be used once more, or never again.
+        let done = Finally::new(|| {
+            // While unwinding, this aborts.
+            panic!("the writer of a Debugging panicked when a block was to be released");
+        });
+        // Before the release, since then the address may be somebody else's, who writes it down.
         match self.mode {
             Mode::Tagged(_) => {
                 let (size, align, at) = (layout.size(), layout.align(), block.addr());
@@ -313,6 +317,9 @@ unsafe impl<A: Source, W: Write, L: Lock> Allocator for &Debugging<A, W, L> {
             }
             Mode::Trace => self.trace_release(block, layout),
         }
+        mem::forget(done);
+        // SAFETY: passed on to our caller.
+        unsafe { self.inner.handle().deallocate(block, layout) }
     }
 
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -10,7 +10,7 @@ use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
-use crate::abort::abort;
+use crate::abort::{AbortOnUnwind, abort};
 use crate::extent::Backing;
 use crate::fallback::{carry, resize_in};
 use crate::form::Form;
@@ -33,7 +33,9 @@ pub enum Relief {
     Fallback,
     /// Give it a block of the next larger class that has one, or hand it to the fallback.
     NextClassOrFallback,
-    /// Look again, and ask again if there is still none: for a policy that has meanwhile released something.
+    /// Look again, and ask again if there is still none: for a policy that has meanwhile released something. A policy that
+    /// never answers anything else spins until another thread, or an interrupt, has released a block of this class, which for
+    /// a request that has no class is never.
     Retry,
 }
 
@@ -147,6 +149,15 @@ impl Region {
 /// # Errors
 ///
 /// [`AllocError`] where the policy says so, or where what it says has no block either.
+///
+/// # Aborts
+///
+/// If the fallback has its memory from these very classes, and moves there a block that grows or shrinks, and there is no
+/// other place for it. (As long as it has not moved, that is an error.)
+///
+/// # Panics
+///
+/// Where the policy or the fallback does; the request is as if it had been refused.
 ///
 /// # Examples
 ///
@@ -338,20 +349,20 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
     ) -> Result<NonNull<[u8]>, AllocError> {
         let fallback = self.fallback.handle();
         // SAFETY: passed on to our caller; the block came from the fallback (invariant 2).
-        let (block, old) = match unsafe { resize_in(fallback, block, old, new) } {
-            Ok(resized) if self.search(resized.cast()).is_none() => return Ok(resized),
-            Ok(resized) => (resized.cast(), new),
-            Err(AllocError) => (block, old),
-        };
-        match self.allocate(new) {
+        let Ok(resized) = (unsafe { resize_in(fallback, block, old, new) }) else {
+            let fresh = self.allocate(new)?;
             // SAFETY: the block is the fallback's, and our caller lets us release it.
-            Ok(fresh) => Ok(unsafe { carry(fallback, block, old, fresh) }),
-            // The old block is gone, so it is too late for an error.
-            Err(AllocError) if self.search(block).is_some() => {
-                abort("a fallback allocator moved a block into what it stands in for")
-            }
-            Err(AllocError) => Err(AllocError),
+            return Ok(unsafe { carry(fallback, block, old, fresh) });
+        };
+        if self.search(resized.cast()).is_none() {
+            return Ok(resized);
         }
+        // The old block is gone, so it is too late for an error, or for a policy that panics.
+        Ok(AbortOnUnwind::around(|| match self.allocate(new) {
+            // SAFETY: the fallback has just given it with this layout.
+            Ok(fresh) => unsafe { carry(fallback, resized.cast(), new, fresh) },
+            Err(AllocError) => abort("a fallback allocator moved a block into what it stands in for"),
+        }))
     }
 
     /// Moves a block of a class to a new block.

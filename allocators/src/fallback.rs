@@ -2,7 +2,7 @@ use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
-use crate::abort::abort;
+use crate::abort::{AbortOnUnwind, abort};
 use crate::request::{dangling, grow_zeroed};
 use crate::{Owns, Source};
 
@@ -151,12 +151,12 @@ impl<A: Source + Owns, F: Source> Fallback<A, F> {
         if !self.first.owns(resized.cast()) {
             return Ok(resized);
         }
-        // The old block is gone, so it is too late for an error.
-        let Ok(fresh) = self.allocate(new) else {
-            abort("a fallback allocator moved a block into what it stands in for")
-        };
-        // SAFETY: the second has just given it with this layout.
-        Ok(unsafe { carry(second, resized.cast(), new, fresh) })
+        // The old block is gone, so it is too late for an error, or for an allocator that panics.
+        Ok(AbortOnUnwind::around(|| match self.allocate(new) {
+            // SAFETY: the second has just given it with this layout.
+            Ok(fresh) => unsafe { carry(second, resized.cast(), new, fresh) },
+            Err(AllocError) => abort("a fallback allocator moved a block into what it stands in for"),
+        }))
     }
 }
 

@@ -13,7 +13,8 @@ use core::marker::PhantomData;
 ///
 /// Of all sections that run [`with`](Lock::with) the same lock, one ends before the next begins, on whatever threads, and
 /// sees what that one wrote; unless the lock is not [`Sync`], which leaves one thread. A section ends also when it panics.
-/// (A section that enters its own lock again need not be let in.)
+/// A section that enters its own lock again may be let in, as part of itself, or wait for itself: code that is generic over
+/// locks has to expect either.
 ///
 /// # Examples
 ///

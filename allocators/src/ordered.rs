@@ -35,9 +35,9 @@ const ROWS: usize = (BITS / 2).div_ceil(SHIFT as usize);
 
 /// Words for the rows of a class.
 pub(crate) const fn words(n_blocks: usize) -> usize {
-    let mut words = 0;
-    let mut row = n_blocks;
-    while row > 1 || words == 0 {
+    let mut row = n_blocks.div_ceil(BITS);
+    let mut words = row;
+    while row > 1 {
         row = row.div_ceil(BITS);
         words += row;
     }

@@ -8,12 +8,13 @@
 
 use core::cell::Cell;
 use core::fmt;
-use core::mem::MaybeUninit;
+use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
 use crate::block_list::LINK;
+use crate::finally::Finally;
 use crate::request::dangling;
 use crate::{AllocRef, NoRoom, PoolBox};
 
@@ -139,15 +140,13 @@ impl<A: AllocRef> Reserve<A> {
         if layout == self.block {
             return Ok((block, allocator));
         }
+        // Also if the allocator panics.
+        // SAFETY: it was not shrunk, so it is still ours with the layout that it had.
+        let not_shrunk = Finally::new(|| unsafe { self.keep(block) });
         // SAFETY: the block is ours and has this layout (invariant 1), and the new one is not larger.
-        match unsafe { self.allocator.shrink(block, self.block, layout) } {
-            Ok(shrunk) => Ok((shrunk.cast(), allocator)),
-            Err(AllocError) => {
-                // SAFETY: it was not shrunk, so it is still ours with the layout that it had.
-                unsafe { self.keep(block) };
-                Err(AllocError)
-            }
-        }
+        let shrunk = unsafe { self.allocator.shrink(block, self.block, layout)? };
+        mem::forget(not_shrunk);
+        Ok((shrunk.cast(), allocator))
     }
 
     /// Takes one of the blocks out, uninitialised. From now on it is a block of the allocator like any other, which has the

@@ -6,6 +6,33 @@ use allocator_api2::alloc::Allocator;
 /// an allocator by value. What takes an allocator over, and then keeps it in place ([`DynAlloc`](crate::DynAlloc),
 /// [`Fallback`](crate::Fallback), ...), asks for this, where what takes a handle asks for [`AllocRef`](crate::AllocRef).
 ///
+/// # Safety
+///
+/// All handles of one value are handles to the same allocator: what is allocated through one may be used and released
+/// through another one, as if they were clones, until the value is moved or dropped.
+///
+/// So it is not for safe code to say which allocator that is:
+///
+/// ```compile_fail,E0200
+/// use core::cell::Cell;
+/// use fibra_allocators::{Borrowed, FixedBlock, Source};
+///
+/// /// Now the one, now the other.
+/// struct Fickle<'m>([FixedBlock<Borrowed<'m>>; 2], Cell<usize>);
+///
+/// impl<'m> Source for Fickle<'m> {
+///     type Handle<'x>
+///         = &'x FixedBlock<Borrowed<'m>>
+///     where
+///         Self: 'x;
+///
+///     fn handle(&self) -> Self::Handle<'_> {
+///         self.1.set(self.1.get() + 1);
+///         &self.0[self.1.get() % 2]
+///     }
+/// }
+/// ```
+///
 /// # Examples
 ///
 /// ```
@@ -29,7 +56,7 @@ use allocator_api2::alloc::Allocator;
 /// ```
 // Not merely short for `for<'x> &'x S: Allocator`: a wrapper's implementation that asked for that would send the compiler
 // round in circles wherever it has to infer an allocator's type.
-pub trait Source {
+pub unsafe trait Source {
     /// A reference.
     type Handle<'x>: Allocator + Copy
     where
@@ -39,7 +66,8 @@ pub trait Source {
     fn handle(&self) -> Self::Handle<'_>;
 }
 
-impl<S> Source for S
+// SAFETY: a handle is a reference to the value, and all of those are copies of one another.
+unsafe impl<S> Source for S
 where
     for<'x> &'x S: Allocator,
 {

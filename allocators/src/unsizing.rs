@@ -6,10 +6,12 @@
 //! # Invariant
 //!
 //! An [`Unsizing`] exists only behind the reference that [`PoolBox::unsize`] lends, for a lifetime that nothing outside
-//! that one call can name, and nothing can be done with one but what can be done with any type: it can be coerced, and
-//! swapped with another of the same type. So a function that returns one of this lifetime returns the one that it got.
+//! that one call can name. The lifetime is part of the type, and invariant: a reference from another call, which may well live
+//! longer, is of another type. Nothing can be done with one but what can be done with any type: it can be coerced. So a
+//! function that returns one of this lifetime returns the one that it got.
 
 use core::fmt;
+use core::marker::PhantomData;
 
 use allocator_api2::alloc::Allocator;
 
@@ -29,10 +31,47 @@ use crate::PoolBox;
 ///     unreachable!()
 /// });
 /// ```
+///
+/// nor to be passed off as that of another call, even one that knows how long it lives:
+///
+/// ```compile_fail
+/// use core::marker::PhantomData;
+/// use allocator_api2::alloc::Global;
+/// use fibra_allocators::PoolBox;
+///
+/// struct AsLong<'x>(PhantomData<&'x ()>);
+///
+/// fn as_long<'x, T: ?Sized>(_: &&'x mut T) -> AsLong<'x> {
+///     AsLong(PhantomData)
+/// }
+///
+/// let text = PoolBox::new_in(String::from("owned twice"), Global).unwrap();
+/// PoolBox::unsize::<String>(text, |it| {
+///     let other = PoolBox::new_in(as_long(&it), Global).unwrap();
+///     drop(PoolBox::unsize::<String>(other, |_| it));
+///     panic!("and dropped twice");
+/// });
+/// ```
+///
+/// nor to be swapped with it:
+///
+/// ```compile_fail,E0521
+/// use allocator_api2::alloc::Global;
+/// use fibra_allocators::PoolBox;
+///
+/// let [one, two] = [1, 2].map(|n| PoolBox::new_in(n, Global).unwrap());
+/// PoolBox::unsize::<u32>(one, |one| {
+///     PoolBox::unsize::<u32>(two, |two| {
+///         core::mem::swap(one, two);
+///         two
+///     });
+///     one
+/// });
+/// ```
 #[repr(transparent)]
-pub struct Unsizing<T: ?Sized>(T);
+pub struct Unsizing<'x, T: ?Sized>(PhantomData<fn(&'x ()) -> &'x ()>, T);
 
-impl<T: ?Sized> fmt::Debug for Unsizing<T> {
+impl<T: ?Sized> fmt::Debug for Unsizing<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Unsizing")
     }
@@ -78,13 +117,13 @@ impl<T: ?Sized, A: Allocator> PoolBox<T, A> {
     #[must_use]
     pub fn unsize<U: ?Sized>(
         boxed: Self,
-        coerce: impl for<'x> FnOnce(&'x mut Unsizing<T>) -> &'x mut Unsizing<U>,
+        coerce: impl for<'x> FnOnce(&'x mut Unsizing<'x, T>) -> &'x mut Unsizing<'x, U>,
     ) -> PoolBox<U, A> {
         let mut boxed = boxed;
         let value: *mut T = &mut *boxed;
         // SAFETY: the value is the box's alone, and an `Unsizing` is the value, as far as memory goes. The box is not
         // touched before the reference is done with, unless the closure panics, which ends the reference too.
-        let coerced: *mut Unsizing<U> = coerce(unsafe { &mut *(value as *mut Unsizing<T>) });
+        let coerced: *mut Unsizing<'_, U> = coerce(unsafe { &mut *(value as *mut Unsizing<'_, T>) });
         let (_, allocator) = Self::into_raw_with_allocator(boxed);
         // SAFETY: by the invariant it is the value that was lent, of the type that it was coerced to, in the same block.
         unsafe { PoolBox::from_raw_in(coerced as *mut U, allocator) }

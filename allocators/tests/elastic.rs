@@ -5,6 +5,7 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use allocator_api2::boxed::Box as PoolBox;
 use allocator_api2::vec::Vec as PoolVec;
@@ -256,6 +257,99 @@ fn what_grows_out_of_the_fallback_comes_to_the_classes() {
         release(pools, moved, layout(200, 8));
         small[..2].iter().for_each(|&block| release(pools, block, layout(20, 8)));
     });
+}
+
+/// A fallback that grows a block into one that it was told of, once.
+#[derive(Default)]
+struct Mover {
+    to: Cell<Option<NonNull<[u8]>>>,
+    /// That one, as long as it is given out.
+    moved: Cell<Option<NonNull<u8>>>,
+    parent: Parent,
+}
+
+// SAFETY: blocks are the parent's, but for the one that it was told of, which is its own.
+unsafe impl Allocator for &Mover {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        (&self.parent).allocate(layout)
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        if self.moved.get() == Some(block) {
+            self.moved.set(None);
+        } else {
+            // SAFETY: passed on to the caller.
+            unsafe { (&self.parent).deallocate(block, layout) }
+        }
+    }
+
+    unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let to = self.to.take().filter(|to| to.len() >= new.size()).ok_or(AllocError)?;
+        // SAFETY: it is long enough; the old one was the parent's.
+        unsafe {
+            to.cast::<u8>().copy_from_nonoverlapping(block, old.size());
+            (&self.parent).deallocate(block, old);
+        }
+        self.moved.set(Some(to.cast()));
+        Ok(to)
+    }
+}
+
+/// Grows a block of the fallback, which that moves into the largest class, while all classes are exhausted.
+fn grows_into_the_classes(policy: impl Fn() -> Relief) {
+    let mover = Mover::default();
+    with_pools(
+        |_: &Exhausted| policy(),
+        &mover,
+        |pools, _| {
+            let of_32 = drain(pools.system(), layout(20, 8));
+            let of_256 = pools.allocate(layout(200, 8)).expect("one");
+            let block = pools.allocate(layout(20, 8)).expect("the fallback's");
+            support::fill(block, 7);
+            mover.to.set(Some(of_256));
+            // SAFETY: allocated with that layout; the new one is larger.
+            let grown = unsafe { pools.grow(block.cast(), layout(20, 8), layout(200, 8)) }.expect("moved on");
+            assert_eq!(support::bytes(grown)[..20], [7; 20]);
+            assert_eq!(mover.parent.live(), [layout(200, 8)]);
+            release(pools, grown, layout(200, 8));
+            release(pools, of_256, layout(200, 8));
+            of_32.into_iter().for_each(|block| release(pools, block, layout(20, 8)));
+        },
+    );
+    assert_eq!((mover.moved.get(), mover.parent.live()), (None, vec![]));
+}
+
+#[test]
+fn what_the_fallback_moves_into_the_classes_is_moved_on() {
+    grows_into_the_classes(|| Relief::Fallback);
+}
+
+/// Whoever asked for the block to grow would go on with the old one.
+#[test]
+fn a_policy_that_panics_when_a_block_has_moved_ends_the_program() {
+    const ROLE: &str = "FIBRA_TEST_PANICKING_POLICY";
+    if std::env::var_os(ROLE).is_some() {
+        let asked = Cell::new(0);
+        let policy = || {
+            asked.set(asked.get() + 1);
+            assert!(asked.get() < 2, "as it was told");
+            Relief::Fallback
+        };
+        let grow = || grows_into_the_classes(policy);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(grow));
+        println!("went on");
+        return;
+    }
+    let name = "a_policy_that_panics_when_a_block_has_moved_ends_the_program";
+    let this = std::env::current_exe().expect("a test knows itself");
+    let child = std::process::Command::new(this)
+        .args([name, "--exact", "--nocapture"])
+        .env(ROLE, "1")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(said.contains("as it was told") && said.contains("must not unwind here"), "{said}");
+    assert!(!child.status.success() && !String::from_utf8_lossy(&child.stdout).contains("went on"));
 }
 
 /// The documentation of `Elastic` with `NextClassOrFallback`, where the fallback has no end.

@@ -261,6 +261,8 @@ struct Switch {
     inner: Cell<Option<&'static Inner>>,
     /// Addresses of the inner allocator's blocks.
     in_inner: RefCell<Vec<NonNull<u8>>>,
+    /// Panics at the n-th allocation from now; 0 is never.
+    fuse: Cell<usize>,
     parent: Parent,
 }
 
@@ -269,6 +271,8 @@ type Inner = Bump<Extent<&'static SizeClasses<1, Lent>>>;
 // SAFETY: blocks are the parent's or the inner allocator's, and return there.
 unsafe impl Allocator for &Switch {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let left = self.fuse.replace(self.fuse.get().saturating_sub(1));
+        assert_ne!(left, 1, "as it was told");
         let Some(inner) = self.inner.get() else { return (&self.parent).allocate(layout) };
         let block = inner.allocate(layout)?;
         self.in_inner.borrow_mut().push(block.cast());
@@ -341,28 +345,46 @@ fn a_block_that_the_second_moves_into_the_first_is_moved_on() {
     assert_eq!(both.first().classes().next().map(|class| class.live), Some(1), "the inner allocator's");
 }
 
-#[test]
-fn a_block_that_has_no_other_place_ends_the_program() {
-    const ALONE: &str = "a_block_that_has_no_other_place_ends_the_program";
-    if std::env::var_os("FIBRA_ALONE").is_none() {
-        let alone = Command::new(std::env::current_exe().expect("a path"))
-            .args([ALONE, "--exact", "--nocapture"])
-            .env("FIBRA_ALONE", "")
-            .output()
-            .expect("it starts");
-        let complaint = String::from_utf8_lossy(&alone.stderr);
-        assert!(complaint.contains("moved a block into what it stands in for"), "{complaint}");
-        assert_ne!(alone.status.code(), Some(0));
-        assert_ne!(alone.status.code(), Some(101), "not a panic that could be caught: {complaint}");
+/// Runs the test of this name once more, as a program of its own, in which `section` is to end by abortion.
+fn assert_aborts(name: &str, section: impl FnOnce(), complaint: &str) {
+    if std::env::var_os("FIBRA_ALONE").is_some() {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(section));
         return;
     }
+    let alone = Command::new(std::env::current_exe().expect("a path"))
+        .args([name, "--exact", "--nocapture"])
+        .env("FIBRA_ALONE", "")
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&alone.stderr);
+    assert!(said.contains(complaint), "{said}");
+    assert_ne!(alone.status.code(), Some(0));
+    assert_ne!(alone.status.code(), Some(101), "not a panic that could be caught: {said}");
+}
+
+/// A block that the second shrinks into the first, with no block left there, after `arm`.
+fn shrinks_into_the_first(arm: impl FnOnce(&Switch)) {
     let (both, switch, inner) = in_itself();
     drain(both.first(), layout(4096, 8));
     let block = both.allocate(layout(5000, 8)).expect("the host has memory");
     switch.inner.set(Some(inner));
+    arm(switch);
     // SAFETY: the block is this allocator's, with this layout.
-    let shrink = || unsafe { both.shrink(block.cast(), layout(5000, 8), layout(1000, 8)).is_ok() };
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(shrink));
+    let _ = unsafe { both.shrink(block.cast(), layout(5000, 8), layout(1000, 8)) };
+}
+
+#[test]
+fn a_block_that_has_no_other_place_ends_the_program() {
+    let name = "a_block_that_has_no_other_place_ends_the_program";
+    assert_aborts(name, || shrinks_into_the_first(|_| {}), "moved a block into what it stands in for");
+}
+
+/// Whoever asked for it to shrink would go on with the old one.
+#[test]
+fn a_panic_when_a_block_has_moved_ends_the_program() {
+    let name = "a_panic_when_a_block_has_moved_ends_the_program";
+    // At the first one it is the second's own shrinking that asks.
+    assert_aborts(name, || shrinks_into_the_first(|switch| switch.fuse.set(2)), "must not unwind here");
 }
 
 // Random operations, against a model.

@@ -7,9 +7,10 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Barrier;
 
+use allocator_api2::alloc::Global;
 use fibra_allocators::{
     AllocError, Allocator, Arena, Borrowed, Bump, Fifo, FixedBlock, Form, Layout, LockFree, MemReq, NoLock, Ordered,
-    SizeClasses, SpinLock, Table, table,
+    Pool, SizeClasses, SpinLock, Table, table,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use support::{Guarded, drain, release};
@@ -337,6 +338,74 @@ fn more_blocks_than_can_be_numbered_are_an_error() {
     let mut memory = [MaybeUninit::uninit(); 64];
     assert_eq!(SizeClasses::with_form::<LockFree>(&sizes, &mut memory).unwrap_err().needed, usize::MAX);
     assert!(SizeClasses::in_parent_with_form::<Fifo>(&sizes, &support::Parent::default()).is_err());
+}
+
+#[test]
+fn no_blocks_are_no_memory_and_no_time() {
+    fn check<F: Form>() {
+        assert!(Pool::<u64, Borrowed<'static>>::arena_size_for::<F>(0) <= 2 * size_of::<usize>());
+        let none = FixedBlock::in_parent_with_form::<F>(WORD, 0, Global).expect("hardly any bytes");
+        assert_eq!((none.capacity(), none.live(), none.verify()), (0, 0, Ok(())));
+        assert_eq!((&none).allocate(WORD), Err(AllocError));
+        let none = FixedBlock::with_form::<F>(WORD, &mut []);
+        assert_eq!((&none).allocate(WORD), Err(AllocError));
+    }
+    check::<NoLock>();
+    check::<SpinLock>();
+    check::<LockFree>();
+    check::<Fifo>();
+    check::<Ordered>();
+}
+
+/// Exactly so many blocks, so that rows of bits, and those above them, end where they are full, one before, and one after.
+fn each_once<F: Form>(n: usize, rounds: usize) {
+    let blocks = FixedBlock::in_parent_with_form::<F>(WORD, n, Global).expect("memory");
+    assert_eq!(blocks.capacity(), n);
+    let mut all = drain(&blocks, WORD);
+    let base = all.iter().map(|block| block.cast::<u8>().addr().get()).min().expect("one at least");
+    let mut taken = vec![false; n];
+    let take = |taken: &mut [bool]| {
+        let block = (&blocks).allocate(WORD).ok()?;
+        assert!(!std::mem::replace(&mut taken[numbers(block, base)], true), "a block of somebody else");
+        Some(block)
+    };
+    for block in &all {
+        assert!(!std::mem::replace(&mut taken[numbers(*block, base)], true), "the same block twice");
+    }
+    for round in 0..rounds {
+        assert_eq!((all.len(), blocks.live(), blocks.peak()), (n, n, n));
+        match round {
+            0 => all.sort(),
+            1 => all.sort_by_key(|block| std::cmp::Reverse(*block)),
+            // 7919 is a prime that divides none of the numbers.
+            _ => all = (0..n).map(|i| all[i * 7919 % n]).collect(),
+        }
+        // Three down, two up, so that the words empty and fill again on the way.
+        let mut live = Vec::new();
+        for three in all.chunks(3) {
+            for block in three {
+                taken[numbers(*block, base)] = false;
+                release(&blocks, *block, WORD);
+            }
+            live.extend((1..three.len()).map(|_| take(&mut taken).expect("just released")));
+        }
+        assert_eq!((blocks.live(), blocks.verify()), (live.len(), Ok(())));
+        all = live;
+        all.extend(std::iter::from_fn(|| take(&mut taken)));
+    }
+    all.into_iter().for_each(|block| release(&blocks, block, WORD));
+    assert_eq!((blocks.live(), blocks.verify()), (0, Ok(())));
+}
+
+#[test]
+fn every_block_is_there_once_whatever_their_number() {
+    for n in [1, 2, 31, 32, 33, 63, 64, 65, 128, 1024, 1025, 4095, 4096, 4097] {
+        each_once::<Ordered>(n, 5);
+        each_once::<Fifo>(n, 3);
+        each_once::<LockFree>(n, 3);
+        each_once::<SpinLock>(n, 3);
+    }
+    each_once::<Ordered>(64 * 64 * 64 + 1, 3);
 }
 
 /// Writes to a block after its release: the scanner has to see it.

@@ -200,12 +200,13 @@ fn a_reserved_value_can_be_shared() {
     assert_eq!((census.alive(), parent.live()), (0, vec![]));
 }
 
-/// A handle that can be told to panic when it is cloned, or to refuse to shrink.
+/// A handle that can be told to panic when it is cloned, or to refuse to shrink, or to panic then.
 #[derive(Default)]
 struct Fickle {
     parent: Parent,
     clone_panics: Cell<bool>,
     refuses: Cell<bool>,
+    shrink_panics: Cell<bool>,
 }
 
 struct Handle<'f>(&'f Fickle);
@@ -229,6 +230,7 @@ unsafe impl Allocator for Handle<'_> {
     }
 
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        assert!(!self.0.shrink_panics.get(), "as it was told");
         if self.0.refuses.get() {
             return Err(AllocError);
         }
@@ -238,7 +240,7 @@ unsafe impl Allocator for Handle<'_> {
 }
 
 #[test]
-fn a_handle_that_panics_when_cloned_or_refuses_to_shrink_loses_nothing() {
+fn a_handle_that_panics_or_refuses_to_shrink_loses_nothing() {
     let (fickle, census) = (Fickle::default(), Census::default());
     let reserve = Reserve::new(Handle(&fickle), OF_ONE, 2).expect("room");
     fickle.clone_panics.set(true);
@@ -247,6 +249,9 @@ fn a_handle_that_panics_when_cloned_or_refuses_to_shrink_loses_nothing() {
     fickle.clone_panics.set(false);
     fickle.refuses.set(true);
     assert_eq!(reserve.put(7_u8).expect_err("refused").value, 7);
+    assert_eq!(reserve.left(), 2);
+    fickle.shrink_panics.set(true);
+    assert!(panics(|| reserve.put(7_u8)));
     assert_eq!(reserve.left(), 2);
     assert_eq!(reserve.put(census.one(1)).expect("nothing to shrink").number, 1);
     drop(reserve);
