@@ -37,9 +37,12 @@ const ROWS: usize = (BITS / 2).div_ceil(SHIFT as usize);
 pub(crate) const fn words(n_blocks: usize) -> usize {
     let mut words = 0;
     let mut row = n_blocks;
-    while row > 1 || words == 0 {
+    while row > 0 {
         row = row.div_ceil(BITS);
         words += row;
+        if row == 1 {
+            break;
+        }
     }
     words
 }

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 
 use fibra_allocators::{
     AllocError, Allocator, Arena, Borrowed, Bump, Fifo, FixedBlock, Form, Layout, LockFree, MemReq, NoLock, Ordered,
-    SizeClasses, SpinLock, Table, table,
+    Pool, SizeClasses, SpinLock, Table, table,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use support::{Guarded, drain, release};
@@ -328,6 +328,22 @@ fn counts_are_there_while_others_are_at_work() {
         }
     });
     assert_eq!(system.classes().next().unwrap().peak, 500);
+}
+
+#[test]
+fn no_blocks_at_all_are_blocks_that_are_refused() {
+    fn check<F: Form>() {
+        let parent = support::Parent::default();
+        let none = FixedBlock::in_parent_with_form::<F>(WORD, 0, &parent).unwrap();
+        assert_eq!((none.capacity(), none.peak(), none.live(), none.verify()), (0, 0, 0, Ok(())));
+        assert_eq!((&none).allocate(WORD), Err(AllocError));
+        assert!(Pool::<u64, _>::arena_size_for::<F>(0) <= 16);
+    }
+    check::<NoLock>();
+    check::<SpinLock>();
+    check::<LockFree>();
+    check::<Fifo>();
+    check::<Ordered>();
 }
 
 #[test]
