@@ -169,6 +169,7 @@ pub enum Step {
 }
 
 /// A block in use, by the model's account.
+#[derive(Clone, Copy)]
 pub struct Live {
     pub block: NonNull<[u8]>,
     pub layout: Layout,
