@@ -3,6 +3,7 @@
 // Each test file is a program of its own and uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod by_force;
 pub mod locked;
 pub mod model;
 pub mod recorder;
