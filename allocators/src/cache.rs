@@ -35,7 +35,7 @@ use crate::block_list::{BlockList, Chain, Page, Taken};
 use crate::extent::Backing;
 use crate::form::sealed::List;
 use crate::lock::{Lock, SpinLock};
-use crate::request::{dangling, grow_zeroed, relocate};
+use crate::request::{dangling, grow_zeroed};
 use crate::{MemReq, SizeClasses};
 
 type Link = Option<NonNull<u8>>;
@@ -598,11 +598,8 @@ unsafe impl<const N: usize, B: Backing, L: Lock> Allocator for &Cache<'_, N, B, 
 
     #[inline]
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.system.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.system.resize(*self, block, old, new) }
     }
 
     #[inline]
@@ -613,11 +610,8 @@ unsafe impl<const N: usize, B: Backing, L: Lock> Allocator for &Cache<'_, N, B, 
 
     #[inline]
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.system.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.system.resize(*self, block, old, new) }
     }
 }
 
@@ -646,11 +640,8 @@ unsafe impl<const N: usize, const W: usize, B: Backing, I: Worker, L: Lock> Allo
 
     #[inline]
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.system.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.system.resize(*self, block, old, new) }
     }
 
     #[inline]
@@ -661,11 +652,8 @@ unsafe impl<const N: usize, const W: usize, B: Backing, I: Worker, L: Lock> Allo
 
     #[inline]
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.system.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.system.resize(*self, block, old, new) }
     }
 }
 

@@ -471,6 +471,26 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         Some(NonNull::slice_from_raw_parts(self.own(block), size))
     }
 
+    /// The same block if it serves the new layout too, and else another one by way of `handle`, which is one on these classes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Allocator::grow`], or [`Allocator::shrink`].
+    #[inline]
+    pub(crate) unsafe fn resize(
+        &self,
+        handle: impl Allocator,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match self.in_place(block, old, new) {
+            Some(same) => Ok(same),
+            // SAFETY: passed on to our caller.
+            None => unsafe { relocate(handle, block, old, new) },
+        }
+    }
+
     /// A block of ours, as a pointer that may touch all of it.
     #[inline(always)]
     pub(crate) fn own(&self, block: NonNull<u8>) -> NonNull<u8> {
@@ -505,11 +525,8 @@ unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B
 
     #[inline]
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.resize(*self, block, old, new) }
     }
 
     #[inline]
@@ -520,11 +537,8 @@ unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B
 
     #[inline]
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.resize(*self, block, old, new) }
     }
 }
 
