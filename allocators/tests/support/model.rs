@@ -145,7 +145,7 @@ pub struct Pick(pub u32);
 
 impl Pick {
     pub fn index(self, len: usize) -> usize {
-        (u64::from(self.0) * len as u64 >> u32::BITS) as usize
+        ((u64::from(self.0) * len as u64) >> u32::BITS) as usize
     }
 }
 
