@@ -13,8 +13,9 @@ use allocator_api2::boxed::Box as PoolBox;
 use fibra_allocators::{
     AllocError, Allocator, Borrowed, Cache, Cached, Layout, MemReq, NoLock, SizeClasses, SpinLock, Table, Worker, table,
 };
+use proptest::prelude::*;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
-use support::{drain, layout, release};
+use support::{Guarded, bytes, drain, fill, layout, release};
 
 thread_local! {
     static INDEX: Cell<Option<usize>> = const { Cell::new(None) };
@@ -310,4 +311,75 @@ fn without_a_number_one_goes_to_the_shared_classes() {
         forgotten.flush();
     }
     INDEX.set(None);
+}
+
+/// Any of two caches, whose chains are of different lengths, or the classes themselves.
+#[derive(Debug, Clone)]
+enum Step {
+    Take { through: usize, class: usize, how_many: usize },
+    Give { through: usize, which: prop::sample::Index, how_many: usize },
+    Flush { cache: usize },
+}
+
+/// With no slot in a page, with few, and with as many as there can be.
+const RANDOM: Table<4> =
+    table([MemReq::new(16, 200), MemReq::new(32, 150), MemReq::new(48, 100), MemReq::new(256, 130)]);
+
+fn random_steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3_usize, 0..4_usize, 1..60_usize)
+            .prop_map(|(through, class, how_many)| Step::Take { through, class, how_many }),
+        4 => (0..3_usize, any::<prop::sample::Index>(), 1..60_usize)
+            .prop_map(|(through, which, how_many)| Step::Give { through, which, how_many }),
+        1 => (0..2_usize).prop_map(|cache| Step::Flush { cache }),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+proptest! {
+    /// Each block is one user's, keeps what is written to it, and is there at the end.
+    #[test]
+    fn blocks_wander_between_caches(depths in (0..80_usize, 0..80_usize), steps in random_steps()) {
+        let mut guarded = Guarded::new(0, RANDOM.arena_size());
+        let system = SizeClasses::with_form::<SpinLock>(&RANDOM, guarded.memory()).unwrap();
+        let caches = [Cache::new(&system, depths.0), Cache::new(&system, depths.1)];
+        let mut live: Vec<(NonNull<[u8]>, Layout, u8)> = Vec::new();
+        for (step, seed) in steps.into_iter().zip(0..) {
+            match step {
+                Step::Take { through, class, how_many } => {
+                    let class = layout(RANDOM.rows()[class].block_size, 8);
+                    for _ in 0..how_many {
+                        let taken = caches.get(through).map_or_else(|| (&system).allocate(class), |c| c.allocate(class));
+                        let Ok(block) = taken else { break };
+                        prop_assert!(live.iter().all(|(other, ..)| other.cast::<u8>() != block.cast()));
+                        fill(block, seed);
+                        live.push((block, class, seed));
+                    }
+                }
+                Step::Give { through, which, how_many } => {
+                    for _ in 0..how_many.min(live.len()) {
+                        let (block, class, seed) = live.swap_remove(which.index(live.len()));
+                        prop_assert!(bytes(block).iter().all(|byte| *byte == seed));
+                        match caches.get(through) {
+                            Some(cache) => release(cache, block, class),
+                            None => release(&system, block, class),
+                        }
+                    }
+                }
+                Step::Flush { cache } => caches[cache].flush(),
+            }
+            prop_assert_eq!(system.verify(), Ok(()));
+        }
+        drop(caches);
+        let held: Vec<_> = system.classes().map(|class| class.live).collect();
+        for (class, held) in RANDOM.rows().iter().zip(held) {
+            let mine = live.iter().filter(|(_, layout, _)| layout.size() == class.block_size).count();
+            prop_assert_eq!(held, mine);
+            let rest: HashSet<_> = drain(&system, layout(class.block_size, 8)).into_iter().collect();
+            prop_assert_eq!(rest.len() + mine, class.n_blocks);
+            prop_assert!(live.iter().all(|(block, ..)| !rest.contains(block)));
+        }
+        drop(system);
+        guarded.assert_guards();
+    }
 }
