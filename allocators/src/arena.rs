@@ -77,33 +77,32 @@ impl<const BYTES: usize> Arena<BYTES> {
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    impl<const BYTES: usize> Arena<BYTES> {
-        /// The memory, for the first caller; `None` for every later one, on whatever thread or in whatever interrupt.
-        ///
-        /// One atomic swap.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use fibra_allocators::{Arena, Bump};
-        ///
-        /// static MEMORY: Arena<4096> = Arena::new();
-        /// let bump = Bump::new(MEMORY.take().expect("taken only here"));
-        /// assert_eq!(bump.capacity(), 4096);
-        /// assert!(MEMORY.take().is_none());
-        /// ```
-        #[must_use = "an arena can be taken once only"]
-        #[allow(clippy::mut_from_ref)] // the flag makes it exclusive
-        pub fn take(&'static self) -> Option<&'static mut [MaybeUninit<u8>]> {
-            // Relaxed: the flag publishes nothing, it only picks a winner.
-            if self.taken.swap(true, core::sync::atomic::Ordering::Relaxed) {
-                return None;
-            }
-            // SAFETY: the flag was clear and is set now, never to be cleared, so this line is reached once in the
-            // life of the arena: no other reference exists or ever will. The arena is `'static`.
-            Some(unsafe { &mut *self.memory.get() })
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+impl<const BYTES: usize> Arena<BYTES> {
+    /// The memory, for the first caller; `None` for every later one, on whatever thread or in whatever interrupt.
+    ///
+    /// One atomic swap.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::{Arena, Bump};
+    ///
+    /// static MEMORY: Arena<4096> = Arena::new();
+    /// let bump = Bump::new(MEMORY.take().expect("taken only here"));
+    /// assert_eq!(bump.capacity(), 4096);
+    /// assert!(MEMORY.take().is_none());
+    /// ```
+    #[must_use = "an arena can be taken once only"]
+    #[allow(clippy::mut_from_ref)] // the flag makes it exclusive
+    pub fn take(&'static self) -> Option<&'static mut [MaybeUninit<u8>]> {
+        // Relaxed: the flag publishes nothing, it only picks a winner.
+        if self.taken.swap(true, core::sync::atomic::Ordering::Relaxed) {
+            return None;
         }
+        // SAFETY: the flag was clear and is set now, never to be cleared, so this line is reached once in the
+        // life of the arena: no other reference exists or ever will. The arena is `'static`.
+        Some(unsafe { &mut *self.memory.get() })
     }
 }
 

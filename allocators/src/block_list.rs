@@ -51,6 +51,7 @@ pub struct BlockList<L: Lock> {
 }
 
 /// What [`BlockList::pop_chain`] found.
+#[cfg(target_has_atomic = "8")]
 pub(crate) enum Taken {
     Chain(Chain),
     Block(NonNull<u8>),
@@ -92,6 +93,7 @@ impl Page {
     /// # Safety
     ///
     /// The block is the caller's, to be a page, and has two words.
+    #[cfg(target_has_atomic = "8")]
     #[inline(always)]
     pub(crate) unsafe fn new(block: NonNull<u8>, next: Option<Page>) -> Self {
         let page = Page(block.cast());
@@ -126,6 +128,7 @@ impl Page {
     /// # Safety
     ///
     /// There is such a slot.
+    #[cfg(target_has_atomic = "8")]
     #[inline(always)]
     pub(crate) unsafe fn set(self, slot: usize, block: NonNull<u8>) {
         // SAFETY: our caller's word.
@@ -142,6 +145,9 @@ impl Page {
 }
 
 impl<L: Lock> BlockList<L> {
+    /// Whether there can be caches, which are what makes chains.
+    const CHAINS: bool = L::SHARED && cfg!(target_has_atomic = "8");
+
     /// Walks a list until `visit` has enough.
     fn walk(mut at: Link, mut visit: impl FnMut(NonNull<u8>) -> bool) {
         while let Some(block) = at {
@@ -160,6 +166,7 @@ impl<L: Lock> BlockList<L> {
     }
 
     /// A whole chain, else a single block. Two locked sections of constant time.
+    #[cfg(target_has_atomic = "8")]
     pub(crate) fn pop_chain(&self) -> Taken {
         let chain = self.lock.with(|| {
             let chain = self.unlink_chain()?;
@@ -177,6 +184,7 @@ impl<L: Lock> BlockList<L> {
     /// # Safety
     ///
     /// All blocks of the chain came from this list, their users have finished with them, and they have two words.
+    #[cfg(target_has_atomic = "8")]
     pub(crate) unsafe fn push_chain(&self, chain: Chain) {
         let Chain { first, pages } = chain;
         let len = pages * (Page::slots(self.block_size) + 1);
@@ -275,7 +283,7 @@ unsafe impl<L: Lock> List for BlockList<L> {
                 }
                 return Some(block);
             }
-            if L::SHARED && self.chains.get().is_some() {
+            if Self::CHAINS && self.chains.get().is_some() {
                 return self.break_chain();
             }
             let block = self.virgin.get();

@@ -12,6 +12,8 @@
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering::Relaxed;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+use core::sync::atomic::Ordering::{Acquire, Release};
 
 #[cfg(fibra_loom)]
 pub(crate) use loom::sync::atomic::AtomicUsize;
@@ -140,54 +142,49 @@ unsafe impl Count for OneThread {
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    use core::sync::atomic::Ordering::{Acquire, Release};
+/// Handles that go anywhere, and count with atomic instructions: those of a [`PoolArc`](crate::PoolArc).
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+#[derive(Debug)]
+pub enum AnyThread {}
 
-    #[cfg(fibra_loom)]
-    use loom::sync::atomic::fence;
-    #[cfg(not(fibra_loom))]
-    use core::sync::atomic::fence;
-
-    /// Handles that go anywhere, and count with atomic instructions: those of a [`PoolArc`](crate::PoolArc).
-    #[derive(Debug)]
-    pub enum AnyThread {}
-
-    // SAFETY: each step is one atomic operation. A decrement releases what its thread did, and who finds that no other
-    // handle is left acquires it. A new handle comes from an existing one, which keeps the count from 0 meanwhile, so an
-    // increment orders nothing. The stores come after a count above the limit, where the counter stays (invariant 2).
-    unsafe impl Count for AnyThread {
-        #[inline]
-        fn up(count: &AtomicUsize) {
-            if count.fetch_add(1, Relaxed) > LIMIT {
-                saturate(count);
-            }
-        }
-
-        #[inline]
-        fn down(count: &AtomicUsize) -> bool {
-            let handles = count.fetch_sub(1, Release);
-            if handles == 1 {
-                fence(Acquire);
-                return true;
-            }
-            if handles > LIMIT {
-                saturate(count);
-            }
-            false
-        }
-
-        #[inline]
-        fn is_one(count: &AtomicUsize) -> bool {
-            count.load(Acquire) == 1
+// SAFETY: each step is one atomic operation. A decrement releases what its thread did, and who finds that no other
+// handle is left acquires it. A new handle comes from an existing one, which keeps the count from 0 meanwhile, so an
+// increment orders nothing. The stores come after a count above the limit, where the counter stays (invariant 2).
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+unsafe impl Count for AnyThread {
+    #[inline]
+    fn up(count: &AtomicUsize) {
+        if count.fetch_add(1, Relaxed) > LIMIT {
+            saturate(count);
         }
     }
 
-    const SATURATED: usize = 3 << (usize::BITS - 2);
-
-    #[cold]
-    fn saturate(count: &AtomicUsize) {
-        count.store(SATURATED, Relaxed);
+    #[inline]
+    fn down(count: &AtomicUsize) -> bool {
+        let handles = count.fetch_sub(1, Release);
+        if handles == 1 {
+            crate::sync::fence(Acquire);
+            return true;
+        }
+        if handles > LIMIT {
+            saturate(count);
+        }
+        false
     }
+
+    #[inline]
+    fn is_one(count: &AtomicUsize) -> bool {
+        count.load(Acquire) == 1
+    }
+}
+
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+const SATURATED: usize = 3 << (usize::BITS - 2);
+
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+#[cold]
+fn saturate(count: &AtomicUsize) {
+    count.store(SATURATED, Relaxed);
 }
 
 #[cfg(all(test, not(fibra_loom)))]

@@ -240,37 +240,34 @@ impl<'a> DynAlloc<'a, Concurrent> {
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    use portable_atomic::AtomicUsize;
-
-    impl<'a> DynAlloc<'a, Concurrent> {
-        /// As [`new_in`](DynAlloc::new_in), for every thread. Not on chips without compare-and-swap, unless with the feature
-        /// `critical-section`.
-        ///
-        /// # Errors
-        ///
-        /// [`ParentFull`], with both in it, if the parent has no such block: one for `S` and three words.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use std::alloc::System;
-        /// use allocator_api2::boxed::Box;
-        /// use fibra_allocators::{DynAlloc, FromGlobal};
-        ///
-        /// let root = DynAlloc::shared_root(FromGlobal::new(System));
-        /// let handle = DynAlloc::shared_in(FromGlobal::new(System), root)?;
-        /// std::thread::scope(|scope| {
-        ///     for n in 0..4 {
-        ///         let handle = handle.clone();
-        ///         scope.spawn(move || assert_eq!(*Box::new_in(n, handle), n));
-        ///     }
-        /// });
-        /// # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
-        /// ```
-        pub fn shared_in<S: Source + Send + Sync + 'a>(value: S, parent: Self) -> Result<Self, ParentFull<S, Self>> {
-            Self::node::<S, AtomicUsize>(value, parent)
-        }
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+impl<'a> DynAlloc<'a, Concurrent> {
+    /// As [`new_in`](DynAlloc::new_in), for every thread. Not on chips without compare-and-swap, unless with the feature
+    /// `critical-section`.
+    ///
+    /// # Errors
+    ///
+    /// [`ParentFull`], with both in it, if the parent has no such block: one for `S` and three words.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::alloc::System;
+    /// use allocator_api2::boxed::Box;
+    /// use fibra_allocators::{DynAlloc, FromGlobal};
+    ///
+    /// let root = DynAlloc::shared_root(FromGlobal::new(System));
+    /// let handle = DynAlloc::shared_in(FromGlobal::new(System), root)?;
+    /// std::thread::scope(|scope| {
+    ///     for n in 0..4 {
+    ///         let handle = handle.clone();
+    ///         scope.spawn(move || assert_eq!(*Box::new_in(n, handle), n));
+    ///     }
+    /// });
+    /// # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shared_in<S: Source + Send + Sync + 'a>(value: S, parent: Self) -> Result<Self, ParentFull<S, Self>> {
+        Self::node::<S, portable_atomic::AtomicUsize>(value, parent)
     }
 }
 

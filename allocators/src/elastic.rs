@@ -6,7 +6,7 @@
 //! 2. A block that lies in a region came from that class; every other block of at least one byte came from the fallback.
 
 use core::fmt;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
@@ -15,7 +15,7 @@ use crate::extent::Backing;
 use crate::fallback::{carry, resize_in};
 use crate::form::Form;
 use crate::form::sealed::List;
-use crate::request::{dangling, grow_zeroed};
+use crate::request::{dangling, grow_zeroed, relocate};
 use crate::{NoLock, SizeClasses, Source};
 
 /// What to do for a request whose class has no block left.
@@ -281,7 +281,8 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
             match relief {
                 Relief::Fail => return Err(AllocError),
                 Relief::Retry => {
-                    if let Ok(block) = self.system.allocate_from(class) {
+                    // SAFETY: a layout's class.
+                    if let Ok(block) = unsafe { self.system.allocate_from(class) } {
                         return Ok(block);
                     }
                     exhausted.retries = exhausted.retries.saturating_add(1);
@@ -304,7 +305,8 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
     fn next_class(&self, class: usize, layout: Layout) -> Option<NonNull<[u8]>> {
         (class.checked_add(1)?..self.len)
             .filter(|&larger| self.holds(larger, layout))
-            .find_map(|larger| self.system.allocate_from(larger).ok())
+            // SAFETY: one of the table's.
+            .find_map(|larger| unsafe { self.system.allocate_from(larger) }.ok())
     }
 
     /// Whether the blocks of a class are large and aligned enough.
@@ -362,29 +364,6 @@ impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Elastic<N, B, P,
             Err(AllocError) => abort("a fallback allocator moved a block into what it stands in for"),
         }))
     }
-
-    /// Moves a block of a class to a new block.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Allocator::grow`], or [`Allocator::shrink`]. The block came from that class.
-    unsafe fn relocate(
-        &self,
-        block: NonNull<u8>,
-        class: usize,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        let fresh = self.allocate(new)?;
-        let kept = old.size().min(new.size());
-        // SAFETY: both blocks are allocated, so they do not overlap, and each holds at least `kept` bytes. The caller lets us
-        // release the old one, which came from this class.
-        unsafe {
-            ptr::copy_nonoverlapping(block.as_ptr(), fresh.cast().as_ptr(), kept);
-            self.system.release_to(class, block);
-        }
-        Ok(fresh)
-    }
 }
 
 // SAFETY: a block comes from a class or from the fallback, which both keep their promises, and goes back to where it came
@@ -417,8 +396,8 @@ unsafe impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Allocator
         }
         match self.home(block, self.system.class_of(old)) {
             Some(class) if self.holds(class, new) => Ok(self.same(block, class)),
-            // SAFETY: passed on to our caller; the block came from that class (invariant 2).
-            Some(class) => unsafe { self.relocate(block, class, old, new) },
+            // SAFETY: passed on to our caller.
+            Some(_) => unsafe { relocate(*self, block, old, new) },
             // SAFETY: passed on to our caller.
             None => unsafe { self.resize_fallback(block, old, new) },
         }
@@ -437,8 +416,8 @@ unsafe impl<const N: usize, B: Backing, P: Policy, A: Source, F: Form> Allocator
         }
         match self.home(block, self.system.class_of(old)) {
             Some(class) if self.system.class_of(new) == class => Ok(self.same(block, class)),
-            // SAFETY: passed on to our caller; the block came from that class (invariant 2).
-            Some(class) => match unsafe { self.relocate(block, class, old, new) } {
+            // SAFETY: passed on to our caller.
+            Some(class) => match unsafe { relocate(*self, block, old, new) } {
                 // There is no smaller block, but this one holds it.
                 Err(AllocError) if self.holds(class, new) => Ok(self.same(block, class)),
                 result => result,

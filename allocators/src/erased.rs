@@ -23,6 +23,8 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+use portable_atomic::{AtomicUsize, Ordering};
 
 use crate::Source;
 
@@ -54,23 +56,19 @@ impl Count for Cell<usize> {
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    use core::sync::atomic::Ordering;
-    use portable_atomic::AtomicUsize;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+impl Count for AtomicUsize {
+    const ONE: Self = AtomicUsize::new(1);
 
-    impl Count for AtomicUsize {
-        const ONE: Self = AtomicUsize::new(1);
-
-        fn up(&self) {
-            // Relaxed: whoever clones has a handle already.
-            if self.fetch_add(1, Ordering::Relaxed) >= MANY {
-                self.store(MANY, Ordering::Relaxed);
-            }
+    fn up(&self) {
+        // Relaxed: whoever clones has a handle already.
+        if self.fetch_add(1, Ordering::Relaxed) >= MANY {
+            self.store(MANY, Ordering::Relaxed);
         }
+    }
 
-        fn down(&self) -> bool {
-            self.fetch_sub(1, Ordering::AcqRel) == 1
-        }
+    fn down(&self) -> bool {
+        self.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 

@@ -30,7 +30,7 @@ use crate::sync::{AtomicU32, AtomicUsize, Ordering, Row};
 /// A form that reuses the block that was released first, the "ring buffer": without a lock, for threads and interrupts.
 ///
 /// Every block rests as long as possible before it is used again, and all wear alike; the price is that none is still in the
-/// cache. Sixteen bytes for each block, besides the blocks, on a 64-bit machine, and twelve on a 32-bit one. An operation
+/// cache. Blocks that were never used come first, so the peak is the number of blocks that were ever used. Sixteen bytes for each block, besides the blocks, on a 64-bit machine, and twelve on a 32-bit one. An operation
 /// that is overtaken by another tries again, so that somebody always gets on; none waits for a thread that was stopped in
 /// the middle.
 ///

@@ -225,7 +225,8 @@ impl<B: Backing, F: Form> FixedBlock<B, F> {
         self.capacity
     }
 
-    /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep.
+    /// The greatest number of blocks that were ever live at once. O(1), and costs nothing to keep. With
+    /// [`Fifo`](crate::Fifo) the number of blocks that were ever used.
     ///
     /// # Examples
     ///
@@ -282,9 +283,16 @@ impl<B: Backing, F: Form> FixedBlock<B, F> {
         self.blocks.verify(self.capacity)
     }
 
+    /// A block, if there is one.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<NonNull<u8>> {
+        self.blocks.pop()
+    }
+
     #[inline]
     fn fits(&self, layout: Layout) -> bool {
-        layout.size() <= self.block.size() && layout.align() <= self.block.align()
+        // Every block is aligned for a link, so that most layouts' alignment need not be compared.
+        layout.size() <= self.block.size() && (layout.align() <= LINK.align() || layout.align() <= self.block.align())
     }
 }
 

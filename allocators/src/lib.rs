@@ -28,11 +28,31 @@
 //! | allocator | blocks | released memory | allocation |
 //! | --- | --- | --- | --- |
 //! | [`Bump`] | of any size, one behind the other | is reused after `reset` only | O(1) |
-//! | [`FixedBlock`] | of one size | is reused last in, first out | O(1) |
-//! | [`SizeClasses`] | of the sizes of a [`Table`] | is reused within its class, last in, first out | O(1) up to 256 granules |
+//! | [`FixedBlock`] | of one size | is reused | O(1) |
+//! | [`SizeClasses`] | of the sizes of a [`Table`] | is reused within its class | O(1) up to 256 granules |
 //!
 //! Each takes its memory from the caller (`new`) or from another allocator (`in_parent`), to which everything returns when
 //! it is dropped. So a process can have its own extent of the system's memory.
+//!
+//! The last two come in several [forms](Form), which say who may share them and which block is reused first: one thread
+//! ([`NoLock`], the default), threads with a [`SpinLock`] for each class or without any ([`LockFree`]), a core and its
+//! interrupts (`CriticalSection`), first in first out ([`Fifo`]), in order of address ([`Ordered`]). On several cores, a
+//! [`Cache`] for each worker, or [`Cached`] classes, take most locks away.
+//!
+//! # Round an allocator
+//!
+//! These take an allocator, or a handle to one, and are allocators themselves, so they stack.
+//!
+//! | | adds |
+//! | --- | --- |
+//! | [`Elastic`] | what to do when a class is exhausted: the next class, a fallback, a callback |
+//! | [`Fallback`] | a second allocator for what the first one refuses |
+//! | [`Locked`] | a lock, so that threads can share what serves one |
+//! | [`DynAlloc`] | a handle of one type for all of them, counted, chosen at run time |
+//! | [`Lazy`], [`AsGlobal`], [`FromGlobal`] | the way to be, or to use, a program's global allocator |
+//! | [`Statistics`], [`Counting`] | counts, by size and in all, as a table, CSV or JSON |
+//! | [`Debugging`] | a line for each operation, to read or to replay |
+//! | [`Checking`] | the name of each mistake: freed twice, foreign, wrong layout, written after release, overrun, leaked |
 //!
 //! # Values
 //!
@@ -61,7 +81,13 @@
 //! - Handles are [`AllocRef`]: the [`Allocator`] trait of `allocator-api2`, so its `Box` and `Vec`, `hashbrown` and others
 //!   work with them. A handle borrows its allocator, which therefore cannot move, be reset or be dropped under its blocks.
 //! - Single-threaded allocators stay on their thread: the compiler sees to it.
+//! - [`SizeClasses::verify`] follows all free lists, for tests and for the search of a mistake.
 //!
+//! # Features
+//!
+//! - `critical-section`: the lock `CriticalSection`; and on chips without compare-and-swap (thumbv6m) whatever else needs one
+//!   ([`Arena::take`], [`LockFree`], [`Fifo`], [`Lazy`], [`PoolArc`]), inside the critical section that the application
+//!   supplies.
 
 #![no_std]
 #![warn(missing_debug_implementations)]

@@ -224,8 +224,8 @@ fn the_last_block_is_not_overlooked() {
 /// A chain changes hands between caches, while a third party takes single blocks.
 #[test]
 fn caches_pass_chains_on() {
-    // With blocks of two words a page is one block, and so is a chain: 33 blocks make one.
-    const BLOCKS: usize = 36;
+    // With blocks of two words a page is one block, and so is a chain. A cache of 32 blocks, a page and a spare one are full.
+    const BLOCKS: usize = 37;
     const WORD: Layout = Layout::new::<usize>();
     model(2, || {
         let sizes = table([MemReq::new(1, BLOCKS)]);
@@ -239,9 +239,9 @@ fn caches_pass_chains_on() {
             assert_eq!(owners[number(block)].swap(1, Ordering::Relaxed), 0, "a block of somebody else");
         };
 
-        // 33 blocks, so that the next release makes chains, and some of them go to the classes.
+        // The last release passes a chain to the classes.
         let cache = Cache::new(system, 1);
-        let blocks: Vec<_> = (0..34).map(|_| (&cache).allocate(WORD).unwrap().cast::<u8>()).collect();
+        let blocks: Vec<_> = (0..35).map(|_| (&cache).allocate(WORD).unwrap().cast::<u8>()).collect();
         // SAFETY: allocated there, each released once.
         blocks[..32].iter().for_each(|&block| unsafe { (&cache).deallocate(block, WORD) });
         let other = {

@@ -3,6 +3,8 @@ use core::ptr::NonNull;
 use crate::extent::Backing;
 use crate::form::Form;
 use crate::{Bump, FixedBlock, SizeClasses};
+#[cfg(target_has_atomic = "8")]
+use crate::{Cached, Lock, Worker};
 
 /// An allocator that can tell its own blocks by their address.
 ///
@@ -66,5 +68,14 @@ unsafe impl<B: Backing> Owns for Bump<B> {
     #[inline]
     fn owns(&self, block: NonNull<u8>) -> bool {
         within(&self.backing, block)
+    }
+}
+
+// SAFETY: its blocks are those of the classes.
+#[cfg(target_has_atomic = "8")]
+unsafe impl<const N: usize, const W: usize, B: Backing, I: Worker, L: Lock> Owns for Cached<N, W, B, I, L> {
+    #[inline]
+    fn owns(&self, block: NonNull<u8>) -> bool {
+        self.system().owns(block)
     }
 }

@@ -203,7 +203,17 @@ impl<T, B: Backing, F: Form> Pool<T, B, F> {
     /// For an example see [`Pool`].
     #[inline]
     pub fn put(&self, value: T) -> Result<PoolBox<T, &FixedBlock<B, F>>, NoRoom<T>> {
-        PoolBox::new_in(value, &self.blocks)
+        if size_of::<T>() == 0 {
+            return PoolBox::new_in(value, &self.blocks);
+        }
+        // Every block holds a value, so nothing need be compared.
+        let Some(block) = self.blocks.pop() else { return Err(NoRoom { value }) };
+        let block = block.cast::<T>();
+        // SAFETY: the blocks were made as large and as aligned as a value, and this one is ours.
+        unsafe {
+            block.write(value);
+            Ok(PoolBox::from_raw_in(block.as_ptr(), &self.blocks))
+        }
     }
 
     /// Takes a block and only then makes the value: see [`PoolBox::new_with_in`].
@@ -305,30 +315,29 @@ impl<T, B: Backing, F: Form> Pool<Counted<T>, B, F> {
         PoolRc::new_in(value, &self.blocks)
     }
 
-    portable_atomic::cfg_has_atomic_cas! {
-        /// Puts a value in, to be shared among threads. O(1).
-        ///
-        /// # Errors
-        ///
-        /// [`NoRoom`] with the value, if the pool is full.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use core::mem::MaybeUninit;
-        /// use fibra_allocators::{AllocError, Counted, Pool, PoolArc};
-        ///
-        /// let mut memory = [MaybeUninit::uninit(); 256];
-        /// let pool = Pool::<Counted<u64>, _>::new(&mut memory);
-        /// let one = pool.arc(7)?;
-        /// let two = one.clone();
-        /// assert_eq!((*two, PoolArc::strong_count(&one), pool.live()), (7, 2, 1));
-        /// # Ok::<(), AllocError>(())
-        /// ```
-        #[inline]
-        pub fn arc(&self, value: T) -> Result<crate::PoolArc<T, &FixedBlock<B, F>>, NoRoom<T>> {
-            crate::PoolArc::new_in(value, &self.blocks)
-        }
+    /// Puts a value in, to be shared among threads. O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] with the value, if the pool is full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use fibra_allocators::{AllocError, Counted, Pool, PoolArc};
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 256];
+    /// let pool = Pool::<Counted<u64>, _>::new(&mut memory);
+    /// let one = pool.arc(7)?;
+    /// let two = one.clone();
+    /// assert_eq!((*two, PoolArc::strong_count(&one), pool.live()), (7, 2, 1));
+    /// # Ok::<(), AllocError>(())
+    /// ```
+    #[inline]
+    #[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+    pub fn arc(&self, value: T) -> Result<crate::PoolArc<T, &FixedBlock<B, F>>, NoRoom<T>> {
+        crate::PoolArc::new_in(value, &self.blocks)
     }
 }
 

@@ -80,10 +80,7 @@ impl<S: Records + ?Sized> Report<'_, S> {
             to.write_str(name)?;
         }
         to.write_char('\n')?;
-        for record in self.0.records() {
-            csv_line(&record, to)?;
-        }
-        csv_line(&self.0.all(), to)
+        self.each(&mut |record| csv_line(record, to))
     }
 
     /// Writes the counts as one JSON object: `rows`, an array of an object for each row, and `all`, an object.
@@ -122,14 +119,22 @@ impl<S: Records + ?Sized> Report<'_, S> {
         for (width, name) in widths.iter_mut().zip(S::COLUMNS) {
             *width = name.len().max(LEAST_WIDTH);
         }
-        let mut widen = |record: S::Record| {
+        // It only counts, so it cannot fail.
+        let _ = self.each(&mut |record| {
             for (column, width) in widths.iter_mut().enumerate() {
-                *width = cell_width(record.as_ref(), column).max(*width);
+                *width = cell_width(record, column).max(*width);
             }
-        };
-        self.0.records().for_each(&mut widen);
-        widen(self.0.all());
+            Ok(())
+        });
         widths
+    }
+
+    /// Visits each record, and then that of all. Through a reference, so that a chip has this loop once.
+    fn each(&self, visit: &mut dyn FnMut(&[Option<S::Number>]) -> fmt::Result) -> fmt::Result {
+        for record in self.0.records() {
+            visit(record.as_ref())?;
+        }
+        visit(self.0.all().as_ref())
     }
 }
 
@@ -145,10 +150,7 @@ impl<S: Records + ?Sized> fmt::Display for Report<'_, S> {
             name.chars().try_for_each(|c| f.write_char(if c == '_' { ' ' } else { c }))?;
         }
         f.write_char('\n')?;
-        for record in self.0.records() {
-            table_line(record.as_ref(), &widths, f)?;
-        }
-        table_line(self.0.all().as_ref(), &widths, f)
+        self.each(&mut |record| table_line(record, &widths, f))
     }
 }
 
@@ -185,8 +187,7 @@ fn cell_width<N: fmt::Display>(record: &[Option<N>], column: usize) -> usize {
     width.0
 }
 
-fn csv_line<N: fmt::Display, W: Write + ?Sized>(record: &impl AsRef<[Option<N>]>, to: &mut W) -> fmt::Result {
-    let record = record.as_ref();
+fn csv_line<N: fmt::Display, W: Write + ?Sized>(record: &[Option<N>], to: &mut W) -> fmt::Result {
     for column in 0..record.len() {
         to.write_str(if column == 0 { "" } else { "," })?;
         cell(record, column, to)?;

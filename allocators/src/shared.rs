@@ -14,6 +14,8 @@ use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::Allocator;
 
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+use crate::counted::AnyThread;
 use crate::counted::{Count, Counted, OneThread};
 use crate::{AllocRef, NoRoom, PoolBox};
 
@@ -49,50 +51,49 @@ impl<S: Count> Sharing for S {}
 /// ```
 pub type PoolRc<T, A> = Shared<T, A, OneThread>;
 
-portable_atomic::cfg_has_atomic_cas! {
-    use crate::counted::AnyThread;
+/// A value shared among threads: `Arc` for crates that have no heap. All of it is in [`Shared`].
+///
+/// It can go to another thread if the value is `Send` and `Sync` and the allocator's handle may go there.
+///
+/// # Examples
+///
+/// ```
+/// use allocator_api2::alloc::Global;
+/// use fibra_allocators::{AllocError, PoolArc};
+///
+/// let table = PoolArc::new_in([1, 2, 3], Global)?;
+/// let sum = std::thread::spawn({
+///     let table = table.clone();
+///     move || table.iter().sum::<i32>()
+/// });
+/// assert_eq!(sum.join().unwrap(), 6);
+/// assert_eq!(PoolArc::try_unwrap(table), Ok([1, 2, 3]));
+/// # Ok::<(), AllocError>(())
+/// ```
+///
+/// A single-threaded allocator does not reach another thread:
+///
+/// ```compile_fail,E0277
+/// use core::mem::MaybeUninit;
+/// use fibra_allocators::{Bump, PoolArc};
+///
+/// let mut memory = [MaybeUninit::uninit(); 64];
+/// let bump = Bump::new(&mut memory);
+/// let shared = PoolArc::new_in(7, &bump).unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || drop(shared));
+/// });
+/// ```
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+pub type PoolArc<T, A> = Shared<T, A, AnyThread>;
 
-    /// A value shared among threads: `Arc` for crates that have no heap. All of it is in [`Shared`].
-    ///
-    /// It can go to another thread if the value is `Send` and `Sync` and the allocator's handle may go there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use allocator_api2::alloc::Global;
-    /// use fibra_allocators::{AllocError, PoolArc};
-    ///
-    /// let table = PoolArc::new_in([1, 2, 3], Global)?;
-    /// let sum = std::thread::spawn({
-    ///     let table = table.clone();
-    ///     move || table.iter().sum::<i32>()
-    /// });
-    /// assert_eq!(sum.join().unwrap(), 6);
-    /// assert_eq!(PoolArc::try_unwrap(table), Ok([1, 2, 3]));
-    /// # Ok::<(), AllocError>(())
-    /// ```
-    ///
-    /// A single-threaded allocator does not reach another thread:
-    ///
-    /// ```compile_fail,E0277
-    /// use core::mem::MaybeUninit;
-    /// use fibra_allocators::{Bump, PoolArc};
-    ///
-    /// let mut memory = [MaybeUninit::uninit(); 64];
-    /// let bump = Bump::new(&mut memory);
-    /// let shared = PoolArc::new_in(7, &bump).unwrap();
-    /// std::thread::scope(|scope| {
-    ///     scope.spawn(move || drop(shared));
-    /// });
-    /// ```
-    pub type PoolArc<T, A> = Shared<T, A, AnyThread>;
-
-    // SAFETY: whichever thread has the last handle drops the value, so it must be `Send`, and all use it at once, so it
-    // must be `Sync`. The count orders the last after all others.
-    unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Send> Send for Shared<T, A, AnyThread> {}
-    // SAFETY: who shares a handle can clone it, so as above; and reach its allocator.
-    unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Sync> Sync for Shared<T, A, AnyThread> {}
-}
+// SAFETY: whichever thread has the last handle drops the value, so it must be `Send`, and all use it at once, so it
+// must be `Sync`. The count orders the last after all others.
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Send> Send for Shared<T, A, AnyThread> {}
+// SAFETY: who shares a handle can clone it, so as above; and reach its allocator.
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Sync> Sync for Shared<T, A, AnyThread> {}
 
 /// A value in a block of an allocator, shared by its handles: [`PoolRc`] on one thread, [`PoolArc`](crate::PoolArc) among
 /// threads. The last handle drops the value and releases the block.

@@ -1,6 +1,6 @@
 use core::fmt;
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator, Layout};
 
@@ -18,7 +18,6 @@ use crate::{AllocRef, MemReq, NoLock, Report};
 const ENTRIES: usize = 256;
 /// Requests of at most so many bytes are looked up; for larger ones the large classes are stepped over.
 const LOOKED_UP: usize = ENTRIES * GRANULE;
-const NO_CLASS: u8 = u8::MAX;
 
 /// The main allocator: size classes from a [`Table`], all in one arena.
 ///
@@ -96,7 +95,10 @@ const NO_CLASS: u8 = u8::MAX;
 pub struct SizeClasses<const N: usize, B: Backing, F: Form = NoLock> {
     /// Ascending. Those past the table's length are empty.
     pub(crate) classes: [<F as sealed::Form>::List; N],
-    /// The class of a request of `i * GRANULE + 1 ..= (i + 1) * GRANULE` bytes.
+    /// Right behind them, so that there always is a class after the last one of the table: where requests go that have none. It
+    /// never has a block.
+    none: <F as sealed::Form>::List,
+    /// The class of a request of `i * GRANULE + 1 ..= (i + 1) * GRANULE` bytes; the one after the last if there is none.
     lookup: [u8; ENTRIES],
     table: Table<N>,
     pub(crate) backing: B,
@@ -271,9 +273,10 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         }
         debug_assert_eq!((offset, side), (blocks_end, needed));
 
-        let mut lookup = [NO_CLASS; ENTRIES];
+        // As many rows as a byte can count.
+        let mut lookup = [rows.len() as u8; ENTRIES];
         let mut entry = 0;
-        for (class, row) in (0..NO_CLASS).zip(rows) {
+        for (class, row) in (0..u8::MAX).zip(rows) {
             let end = (row.block_size / GRANULE).min(ENTRIES);
             // Rows are sorted, so this is never out of bounds; but an index would bring the formatting of panics along.
             if let Some(entries) = lookup.get_mut(entry..end) {
@@ -281,7 +284,7 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
             }
             entry = end;
         }
-        Ok(SizeClasses { classes, lookup, table: *table, backing })
+        Ok(SizeClasses { classes, none: F::List::empty(), lookup, table: *table, backing })
     }
 
     /// The counts of each class, smallest block first.
@@ -387,11 +390,12 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
     /// The class of a common layout.
     #[inline]
     pub(crate) fn look_up(&self, layout: Layout) -> usize {
-        usize::from(self.lookup.get((layout.size() - 1) / GRANULE).copied().unwrap_or(NO_CLASS))
+        // Known to be in range by everybody who asks, so this costs nothing.
+        usize::from(self.lookup.get((layout.size() - 1) / GRANULE).copied().unwrap_or(0))
     }
 
     /// The class that a request goes to and comes from: a matter of the layout and the table alone, so that allocation and
-    /// release agree. `N` or more, up to [`NO_CLASS`], if there is none. Not for requests of no bytes.
+    /// release agree. The one after the last if there is none. Not for requests of no bytes.
     #[inline]
     pub(crate) fn class_of(&self, layout: Layout) -> usize {
         if Self::is_common(layout) { self.look_up(layout) } else { self.step_to(layout) }
@@ -399,7 +403,7 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
 
     #[inline(never)]
     fn step_to(&self, layout: Layout) -> usize {
-        let none = usize::from(NO_CLASS);
+        let none = self.table.rows().len();
         if layout.align() > MAX_ALIGN {
             return none;
         }
@@ -408,7 +412,7 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
             |class: &F::List| class.block_size() >= layout.size() && class.block_size() & (layout.align() - 1) == 0;
         let entry = ((layout.size() - 1) / GRANULE).min(ENTRIES - 1);
         let start = usize::from(self.lookup[entry]);
-        let classes = self.classes.get(start..).unwrap_or(&[]);
+        let classes = self.classes.get(start..none).unwrap_or(&[]);
         classes.iter().position(holds).map_or(none, |step| start + step)
     }
 
@@ -418,7 +422,8 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         if layout.size() == 0 {
             return Ok(dangling(layout));
         }
-        self.allocate_from(self.step_to(layout))
+        // SAFETY: a layout's class.
+        unsafe { self.allocate_from(self.step_to(layout)) }
     }
 
     #[cold]
@@ -430,9 +435,14 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         }
     }
 
+    /// # Safety
+    ///
+    /// The class is one of the table's, or the one after the last.
     #[inline]
-    pub(crate) fn allocate_from(&self, class: usize) -> Result<NonNull<[u8]>, AllocError> {
-        let class = self.classes.get(class).ok_or(AllocError)?;
+    pub(crate) unsafe fn allocate_from(&self, class: usize) -> Result<NonNull<[u8]>, AllocError> {
+        debug_assert!(class <= self.table.rows().len());
+        // SAFETY: there are so many classes in `classes`, which comes first, and one more right behind them.
+        let class = unsafe { &*ptr::from_ref(self).cast::<F::List>().add(class) };
         let block = class.pop().ok_or(AllocError)?;
         Ok(NonNull::slice_from_raw_parts(block, class.block_size()))
     }
@@ -461,6 +471,26 @@ impl<const N: usize, B: Backing, F: Form> SizeClasses<N, B, F> {
         Some(NonNull::slice_from_raw_parts(self.own(block), size))
     }
 
+    /// The same block if it serves the new layout too, and else another one by way of `handle`, which is one on these classes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Allocator::grow`], or [`Allocator::shrink`].
+    #[inline]
+    pub(crate) unsafe fn resize(
+        &self,
+        handle: impl Allocator,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match self.in_place(block, old, new) {
+            Some(same) => Ok(same),
+            // SAFETY: passed on to our caller.
+            None => unsafe { relocate(handle, block, old, new) },
+        }
+    }
+
     /// A block of ours, as a pointer that may touch all of it.
     #[inline(always)]
     pub(crate) fn own(&self, block: NonNull<u8>) -> NonNull<u8> {
@@ -476,7 +506,8 @@ unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B
     #[inline]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if SizeClasses::<N, B, F>::is_common(layout) {
-            self.allocate_from(self.look_up(layout))
+            // SAFETY: a layout's class.
+            unsafe { self.allocate_from(self.look_up(layout)) }
         } else {
             self.allocate_uncommon(layout)
         }
@@ -494,11 +525,8 @@ unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B
 
     #[inline]
     unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.resize(*self, block, old, new) }
     }
 
     #[inline]
@@ -509,11 +537,8 @@ unsafe impl<const N: usize, B: Backing, F: Form> Allocator for &SizeClasses<N, B
 
     #[inline]
     unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.in_place(block, old, new) {
-            Some(same) => Ok(same),
-            // SAFETY: passed on to our caller.
-            None => unsafe { relocate(*self, block, old, new) },
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.resize(*self, block, old, new) }
     }
 }
 
@@ -533,7 +558,12 @@ impl<const N: usize, B: Backing, F: Form> Records for SizeClasses<N, B, F> {
     }
 
     fn all(&self) -> Self::Record {
-        let sum = |of: fn(ClassStats) -> usize| Some(self.classes().map(of).sum());
-        [None, sum(|class| class.reserved), sum(|class| class.peak), sum(|class| class.live)]
+        let (mut reserved, mut peak, mut live) = (0, 0, 0);
+        for class in self.classes() {
+            reserved += class.reserved;
+            peak += class.peak;
+            live += class.live;
+        }
+        [None, Some(reserved), Some(peak), Some(live)]
     }
 }

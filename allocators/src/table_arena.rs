@@ -1,4 +1,9 @@
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+use core::mem::MaybeUninit;
+
 use crate::{Arena, Table};
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+use crate::{Borrowed, SizeClasses};
 
 /// A static [`Arena`] of exactly the size that its [`Table`] needs: what [`arena!`](crate::arena) declares.
 ///
@@ -74,56 +79,51 @@ impl<const N: usize, const BYTES: usize> TableArena<N, BYTES> {
     /// ```
     #[must_use]
     pub const fn size(&self) -> usize {
-        BYTES
+        self.arena.size()
     }
 }
 
-portable_atomic::cfg_has_atomic_cas! {
-    use core::mem::MaybeUninit;
+#[cfg(any(target_has_atomic = "ptr", feature = "critical-section"))]
+impl<const N: usize, const BYTES: usize> TableArena<N, BYTES> {
+    /// The memory, for the first caller of this or of [`size_classes`](TableArena::size_classes); `None` for every later one.
+    ///
+    /// For what is to be made of it otherwise than by [`size_classes`](TableArena::size_classes).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fibra_allocators::SizeClasses;
+    ///
+    /// fibra_allocators::arena! { static MEMORY: [64 => 10]; }
+    ///
+    /// let memory = MEMORY.take().expect("taken only here");
+    /// let system = SizeClasses::new(MEMORY.table(), memory)?;
+    /// assert!(MEMORY.size_classes().is_none());
+    /// # let _ = system;
+    /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
+    /// ```
+    #[must_use = "an arena can be taken once only"]
+    #[allow(clippy::mut_from_ref)] // the arena gives it out once
+    pub fn take(&'static self) -> Option<&'static mut [MaybeUninit<u8>]> {
+        self.arena.take()
+    }
 
-    use crate::{Borrowed, SizeClasses};
-
-    impl<const N: usize, const BYTES: usize> TableArena<N, BYTES> {
-        /// The memory, for the first caller of this or of [`size_classes`](TableArena::size_classes); `None` for every later one.
-        ///
-        /// For what is to be made of it otherwise than by [`size_classes`](TableArena::size_classes).
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use fibra_allocators::SizeClasses;
-        ///
-        /// fibra_allocators::arena! { static MEMORY: [64 => 10]; }
-        ///
-        /// let memory = MEMORY.take().expect("taken only here");
-        /// let system = SizeClasses::new(MEMORY.table(), memory)?;
-        /// assert!(MEMORY.size_classes().is_none());
-        /// # let _ = system;
-        /// # Ok::<(), fibra_allocators::ArenaTooSmall>(())
-        /// ```
-        #[must_use = "an arena can be taken once only"]
-        #[allow(clippy::mut_from_ref)] // the arena gives it out once
-        pub fn take(&'static self) -> Option<&'static mut [MaybeUninit<u8>]> {
-            self.arena.take()
-        }
-
-        /// The size classes of the table in the memory, for the first caller of this or of [`take`](TableArena::take); `None` for
-        /// every later one.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// fibra_allocators::arena! { static MEMORY: [64 => 10]; }
-        ///
-        /// let system = MEMORY.size_classes().expect("taken only here");
-        /// assert_eq!(system.classes().next().map(|class| class.reserved), Some(10));
-        /// assert!(MEMORY.size_classes().is_none());
-        /// ```
-        #[must_use = "an arena can be taken once only"]
-        pub fn size_classes(&'static self) -> Option<SizeClasses<N, Borrowed<'static>>> {
-            // The memory has the size that the table asks for, so there is no error to lose.
-            SizeClasses::new(&self.table, self.take()?).ok()
-        }
+    /// The size classes of the table in the memory, for the first caller of this or of [`take`](TableArena::take); `None` for
+    /// every later one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fibra_allocators::arena! { static MEMORY: [64 => 10]; }
+    ///
+    /// let system = MEMORY.size_classes().expect("taken only here");
+    /// assert_eq!(system.classes().next().map(|class| class.reserved), Some(10));
+    /// assert!(MEMORY.size_classes().is_none());
+    /// ```
+    #[must_use = "an arena can be taken once only"]
+    pub fn size_classes(&'static self) -> Option<SizeClasses<N, Borrowed<'static>>> {
+        // The memory has the size that the table asks for, so there is no error to lose.
+        SizeClasses::new(&self.table, self.take()?).ok()
     }
 }
 

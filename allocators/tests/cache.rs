@@ -379,7 +379,6 @@ proptest! {
             prop_assert_eq!(rest.len() + mine, class.n_blocks);
             prop_assert!(live.iter().all(|(block, ..)| !rest.contains(block)));
         }
-        drop(system);
         guarded.assert_guards();
     }
 }

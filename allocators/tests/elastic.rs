@@ -167,10 +167,10 @@ fn pools_box<A: Allocator>(pools: A) -> PoolBox<[u8; 30], A> {
 #[test]
 fn a_callback_releases_what_the_request_then_gets() {
     let mut memory = vec![MaybeUninit::uninit(); SIZES.arena_size() + 16];
-    let spare: Cell<Option<std::ptr::NonNull<[u8]>>> = Cell::new(None);
+    let spare: Cell<Option<NonNull<[u8]>>> = Cell::new(None);
     let system = SizeClasses::with_form::<SpinLock>(&SIZES, &mut memory).unwrap();
     // Two blocks at once, to the classes behind the policy's back.
-    let home: Cell<Option<&dyn Fn(std::ptr::NonNull<[u8]>)>> = Cell::new(None);
+    let home: Cell<Option<&dyn Fn(NonNull<[u8]>)>> = Cell::new(None);
     let policy = |_: &Exhausted| match spare.take() {
         Some(block) => {
             home.get().unwrap()(block);
@@ -183,7 +183,7 @@ fn a_callback_releases_what_the_request_then_gets() {
     let (a, b) = ((&pools).allocate(layout(32, 8)).unwrap(), (&pools).allocate(layout(32, 8)).unwrap());
     spare.set(Some(a));
     // SAFETY: the closure is used as long as it lives only, below.
-    home.set(Some(unsafe { &*std::ptr::from_ref::<dyn Fn(std::ptr::NonNull<[u8]>)>(&give) }));
+    home.set(Some(unsafe { &*std::ptr::from_ref::<dyn Fn(NonNull<[u8]>)>(&give) }));
     assert_eq!((&pools).allocate(layout(32, 8)).unwrap(), a);
     give(a);
     give(b);
@@ -429,7 +429,6 @@ proptest! {
         run(&pools, 0..usize::MAX, &Model { rows: sizes.rows(), arena, parent: &parent }, &steps);
         prop_assert!(pools.system().classes().all(|class| class.live == 0));
         prop_assert_eq!(parent.live(), []);
-        drop(pools);
         guarded.assert_guards();
     }
 }

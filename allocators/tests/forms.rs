@@ -332,6 +332,22 @@ fn counts_are_there_while_others_are_at_work() {
 }
 
 #[test]
+fn no_blocks_at_all_are_blocks_that_are_refused() {
+    fn check<F: Form>() {
+        let parent = support::Parent::default();
+        let none = FixedBlock::in_parent_with_form::<F>(WORD, 0, &parent).unwrap();
+        assert_eq!((none.capacity(), none.peak(), none.live(), none.verify()), (0, 0, 0, Ok(())));
+        assert_eq!((&none).allocate(WORD), Err(AllocError));
+        assert!(Pool::<u64, _>::arena_size_for::<F>(0) <= 16);
+    }
+    check::<NoLock>();
+    check::<SpinLock>();
+    check::<LockFree>();
+    check::<Fifo>();
+    check::<Ordered>();
+}
+
+#[test]
 fn more_blocks_than_can_be_numbered_are_an_error() {
     let most = (usize::MAX >> (usize::BITS / 2)) - 1;
     let sizes = table([MemReq::new(16, most + 1)]);

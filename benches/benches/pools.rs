@@ -1,27 +1,27 @@
-//! The pool workloads under criterion: a group per workload, fibra's size classes and `malloc`, wall time.
+//! The pool workloads under criterion: a group per workload, a line per contender. The time is what the workload itself
+//! takes, without making the pool: processor time for one thread, on the wall for two.
 
-use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fibra_benches::Workload;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use fibra_benches::{Workload, measure};
 
 fn pools(criterion: &mut Criterion) {
-    for (workload, n) in [
-        (Workload::PoolTight, 100_000),
-        (Workload::PoolInOrder, 100),
-        (Workload::PoolReversed, 100),
-        (Workload::PoolRandom, 100),
-    ] {
+    for workload in Workload::ALL.into_iter().filter(|workload| workload.is_pool()) {
+        // What an iteration is: enough for the clock, or what the workload is defined for.
+        let n = workload.fixed_size().unwrap_or_else(|| (100_000 / workload.operations(1)).max(1));
         let mut group = criterion.benchmark_group(workload.name());
         group
             .throughput(Throughput::Elements(workload.operations(n)))
-            .sample_size(30)
+            .sampling_mode(SamplingMode::Flat)
+            .sample_size(if workload.fixed_size().is_some() { 10 } else { 30 })
             .warm_up_time(Duration::from_millis(200))
             .measurement_time(Duration::from_secs(1));
         for contender in workload.contenders() {
             let id = BenchmarkId::from_parameter(contender.name);
-            group.bench_with_input(id, &n, |bencher, &n| bencher.iter(|| (contender.run)(black_box(n))));
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|times| (0..times).map(|_| measure::run(workload, contender, n).time).sum());
+            });
         }
         group.finish();
     }

@@ -1,15 +1,18 @@
 //! How fast fibra is: the same small networks on fibra, on a bare floor and on what people use today, in one binary,
-//! in one run, with one set of compiler flags.
+//! in one run, with one set of compiler flags; and likewise its memory pools.
 //!
 //! ```text
-//! cargo run --release --bin versus                    # every workload, about a minute
+//! cargo run --release --bin versus                    # every workload, about four minutes
 //! cargo run --release --bin versus -- ring skynet     # some of them
-//! cargo bench                                         # the same bodies under criterion, in wall time
+//! cargo run --release --bin versus -- pool            # those whose names begin so: memory pools
+//! cargo run --release --bin pool-report -- OUT.html   # memory pools on a page with drawings, and more about them
+//! cargo bench                                         # the same bodies under criterion
 //! ```
 //!
 //! `versus` prints one tab-separated line per workload and contender: workload, contender, value, value divided by
-//! fibra's value. A value is the median of several rounds in which the contenders take turns, in processor time of the
-//! one thread that runs them. [`Workload`] says what is counted, and in which unit.
+//! fibra's value (that of the first contender). A value is the median of several rounds in which the contenders take turns,
+//! in processor time of the one thread that runs them; with two threads, in time on the wall. [`Workload`] says what is
+//! counted, and in which unit.
 //!
 //! # The contenders
 //!
@@ -27,6 +30,19 @@
 //!
 //! The text of each workload is written once (`src/workloads.rs`) and compiled once per contender against that
 //! contender's own types, so that nobody pays for an adapter.
+//!
+//! # The memory pools
+//!
+//! [`pool::ALL`] lists them, each with a few words. There are three families.
+//!
+//! * `fibra...`: ours, each form under its own name. `fibra` is the single-threaded one, with which all are compared; where
+//!   threads share a pool it cannot take part, and `fibra-cached` is the one to compare with.
+//! * `floor...`: what each design costs at least. A floor checks nothing, counts nothing, and is sound for these workloads
+//!   only. `floor` belongs to `fibra`, `floor-cached` to `fibra-cached`, and so on.
+//! * malloc, mimalloc, jemalloc, snmalloc, rusty_alloc, talc, rlsf and heapless's pool, through their own interfaces.
+//!
+//! `pool-report` adds what a line cannot say: how long single operations take, up to the longest one; how long a pool of a
+//! million blocks takes to make and to fill; and its overhead in resident bytes.
 //!
 //! # What is unfair about it
 //!
@@ -51,17 +67,36 @@
 //! * **Bytes.** The `bytes` row is resident memory, taken in a fresh process for each contender, so it contains what
 //!   `malloc` and size classes round up, and the growth of queues; not the binary and not the runtime itself.
 //!   fibra's share is what its endpoints remember, so that nothing is lost or left dangling whatever is dropped.
-//! * **Pools.** The pool rows ask for 64 bytes of known size, 1,000 live at most. glibc's `malloc` keeps only a few blocks
-//!   a size in its per-thread cache, and it is prepared for threads; fibra's size classes in those rows are the
-//!   single-threaded version, made for the purpose with as many blocks as are needed.
+//! * **Pools: what is known.** fibra's pools and the floors are made for a known number of blocks. malloc, mimalloc, jemalloc,
+//!   snmalloc and rusty_alloc grow, serve any size, and find out a block's size from its address; fibra is told the size
+//!   again, as Rust does. talc and rlsf split and join blocks of one arena, and so waste less where sizes are not known.
+//! * **Pools: threads.** malloc and its like serve all threads, always. `fibra` and `floor` serve one, and pay for no
+//!   atomics. The floors with caches keep them in static variables of the thread, which only one pool in a program can do;
+//!   `fibra-cached` has them where the worker keeps them.
+//! * **Pools: compilers.** What is written in C and C++ cannot be inlined into Rust; what is written in Rust is. The
+//!   crates of mimalloc and snmalloc build themselves with assertions when there are line tables, as in our release
+//!   profile, which is why the workspace's `Cargo.toml` has a profile for each; snmalloc's also leaves `NDEBUG` undefined, which
+//!   doubles its times, and takes flags from nowhere but `CXXFLAGS`. The workspace's `.cargo/config.toml` sets it, so
+//!   nobody has to; built from outside the workspace, `pool-report` says that the figures of snmalloc are with assertions.
+//!   mimalloc's interface in Rust always passes an alignment. No flags for a particular processor are used, so heapless's
+//!   pool, which compares and swaps 16 bytes, goes through a pointer to code that fits the processor.
+//! * **Pools: cold.** A block comes back in random order, 64 MiB of them, and then each is taken again. What reuses the last
+//!   one first has to follow links that are in no cache. mimalloc, jemalloc and others sort blocks by page on the way, for
+//!   which they pay when a block is given back, which is not timed there. In glibc, seven of eight blocks come from a list
+//!   that the eighth one filled: so its median is small and the mean (`pool-cold-bulk`) is not.
+//! * **Pools: first in, first out.** `fibra-fifo` goes round through all of a class's blocks before it reuses one. Here a pool
+//!   has ten times the blocks that are live, and more, so its blocks are in no near cache. With few blocks they would be.
 //! * **Shape.** Everything here is the cost of switching. Programs that compute between two communications see less
 //!   of it, and programs with other cache footprints see something else.
 //!
 //! Figures depend on the machine; compare ratios within one run.
 
+pub mod child;
 pub mod contenders;
 pub mod measure;
 pub mod pool;
+pub mod report;
+pub mod stamp;
 pub mod workload;
 mod workloads;
 

@@ -1,12 +1,48 @@
 //! Time, memory, and rounds in which the contenders take turns.
 
+use std::io;
 use std::time::Duration;
 
-use crate::{Contender, Workload};
+use crate::{Contender, Workload, child};
 
-/// How long one sample takes: far above the clock's resolution, and short enough that a burst of other work on the
-/// machine spoils few of them. Workloads of a fixed size take what they take.
-pub const SAMPLE: Duration = Duration::from_millis(35);
+/// How much time to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What figures need.
+    Full,
+    /// Enough to see that everything runs.
+    Quick,
+}
+
+impl Effort {
+    /// Its name on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Quick => "quick",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        if name == Self::Quick.name() { Self::Quick } else { Self::Full }
+    }
+
+    /// How often each contender has its turn.
+    pub const fn rounds(self, workload: Workload) -> usize {
+        match self {
+            Self::Full => workload.rounds(),
+            Self::Quick => 1,
+        }
+    }
+
+    /// What takes as long, or is as large, as a number says; less of it when quick.
+    pub(crate) const fn of(self, much: u64) -> u64 {
+        match self {
+            Self::Full => much,
+            Self::Quick => much.div_ceil(50),
+        }
+    }
+}
 
 /// Processor time of this thread.
 ///
@@ -23,6 +59,37 @@ pub fn processor_time() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
 }
 
+/// How much a clock advances while `section` runs.
+pub fn elapsed(clock: impl Fn() -> Duration, section: impl FnOnce()) -> Duration {
+    let start = clock();
+    section();
+    clock() - start
+}
+
+/// Keeps this thread on one of the processors that it may use: the `i`-th of them, counted round. Does nothing where the
+/// system has no such call.
+pub fn pin(i: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: a set of processors is plain numbers, for which zero is a value; the calls are told its size. What they
+        // return is not looked at: a thread that is not pinned is measured all the same.
+        unsafe {
+            let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+            libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed);
+            let processors: Vec<usize> =
+                (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &allowed)).collect();
+            if processors.is_empty() {
+                return;
+            }
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(processors[i % processors.len()], &mut one);
+            libc::sched_setaffinity(0, size_of_val(&one), &raw const one);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = i;
+}
+
 /// Memory of this process that is backed by pages; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
     const PAGE: u64 = 4096;
@@ -32,34 +99,43 @@ pub fn resident_bytes() -> u64 {
         .map_or(0, |pages| pages * PAGE)
 }
 
-/// Runs a contender once and returns the processor time it took, and its answer.
+/// What a run of a workload took, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Processor time, or time on the wall where the workload has several threads.
+    pub time: Duration,
+    /// See [`Workload::answer`].
+    pub answer: u64,
+}
+
+/// Runs a contender once.
 ///
 /// # Panics
 ///
 /// When the answer is wrong.
-fn run(workload: Workload, contender: Contender, n: u64) -> (Duration, u64) {
-    let start = processor_time();
-    let answer = (contender.run)(n);
-    let time = processor_time() - start;
+pub fn run(workload: Workload, contender: Contender, n: u64) -> Outcome {
+    let outcome = contender.run(n);
     if let Some(right) = workload.answer(n) {
-        assert_eq!(answer, right, "wrong answer: {}, {}", workload.name(), contender.name);
+        assert_eq!(outcome.answer, right, "wrong answer: {}, {}", workload.name(), contender.name);
     }
-    (time, answer)
+    outcome
 }
 
-/// The size at which the contender takes about [`SAMPLE`]; also warms it up.
-pub fn calibrate(workload: Workload, contender: Contender) -> u64 {
+/// The size at which the contender takes about as long as a [sample](Workload::sample) should; also warms it up.
+pub fn calibrate(workload: Workload, contender: Contender, effort: Effort) -> u64 {
     if let Some(n) = workload.fixed_size() {
-        if workload != Workload::Bytes {
+        let n = effort.of(n);
+        if workload.warms_up() {
             run(workload, contender, n);
         }
         return n;
     }
+    let long = Duration::from_nanos(effort.of(workload.sample().as_nanos() as u64));
     let mut n = 1;
     loop {
-        let (time, _) = run(workload, contender, n);
-        if time > SAMPLE / 4 {
-            let scaled = n as f64 * SAMPLE.as_secs_f64() / time.as_secs_f64();
+        let Outcome { time, .. } = run(workload, contender, n);
+        if time > long / 4 {
+            let scaled = n as f64 * long.as_secs_f64() / time.as_secs_f64();
             return (scaled as u64).max(1);
         }
         n *= 4;
@@ -72,7 +148,7 @@ pub fn calibrate(workload: Workload, contender: Contender) -> u64 {
 ///
 /// When the answer is wrong.
 pub fn sample(workload: Workload, contender: Contender, n: u64) -> f64 {
-    let (time, answer) = run(workload, contender, n);
+    let Outcome { time, answer } = run(workload, contender, n);
     match workload {
         Workload::Bytes => answer as f64 / workload.operations(n) as f64,
         Workload::Skynet => time.as_secs_f64() * 1e3,
@@ -80,28 +156,39 @@ pub fn sample(workload: Workload, contender: Contender, n: u64) -> f64 {
     }
 }
 
-/// Has the contenders take turns for as many rounds as the workload asks for, each round beginning with another one, and
-/// returns their medians. `sample` is given a contender's index.
+/// Has the contenders of a workload take turns, each round beginning with another one, and returns their medians, in the
+/// order of [`Workload::contenders`]. `tick` is called before each sample.
 ///
 /// # Errors
 ///
-/// The first that `sample` returns.
-pub fn medians<E>(
-    workload: Workload,
-    contenders: usize,
-    mut sample: impl FnMut(usize) -> Result<f64, E>,
-) -> Result<Vec<f64>, E> {
-    let mut samples = vec![Vec::with_capacity(workload.rounds()); contenders];
-    for round in 0..workload.rounds() {
-        for turn in 0..contenders {
-            let i = (round + turn) % contenders;
-            samples[i].push(sample(i)?);
+/// What a process that was to take a sample complained about.
+pub fn medians(workload: Workload, effort: Effort, mut tick: impl FnMut()) -> io::Result<Vec<f64>> {
+    let contenders = workload.contenders();
+    let sizes: Vec<u64> = match workload.isolated() {
+        true => Vec::new(),
+        false => contenders.iter().map(|&c| calibrate(workload, c, effort)).collect(),
+    };
+    let rounds = effort.rounds(workload);
+    let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..rounds {
+        for turn in 0..contenders.len() {
+            let i = (round + turn) % contenders.len();
+            tick();
+            samples[i].push(match workload.isolated() {
+                true => child::sample(workload, contenders[i], effort)?,
+                false => sample(workload, contenders[i], sizes[i]),
+            });
         }
     }
     Ok(samples.into_iter().map(median).collect())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of some values.
+///
+/// # Panics
+///
+/// If there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

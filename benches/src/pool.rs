@@ -1,154 +1,157 @@
-//! The pool rows: blocks of 64 bytes from fibra's size classes and from `malloc`.
+//! The pool workloads: everybody who takes part, and what each can do.
 
-use std::hint::black_box;
-use std::ptr::NonNull;
+mod check;
+mod cold;
+mod floors;
+mod foreign;
+mod latency;
+mod ours;
+mod pages;
+mod start;
+mod subject;
+mod threads;
+mod work;
 
-use fibra_allocators::{AllocError, Allocator, Layout, MemReq, SizeClasses, Table, table};
+use fibra_allocators::{Fifo, LockFree, NoLock, Ordered, SpinLock};
+use floors::{Bare, Cached, Classes, Dyn, Fixed, FreeList, Spin, Tagged};
+use subject::{Shared, Subject};
+use work::Order;
 
-/// Blocks that are live at once in a batch.
-pub const LIVE: u64 = 1000;
+pub use cold::COLD;
+pub use latency::Latencies;
+pub use start::Start;
+pub use work::LIVE;
+pub(crate) use work::{LOOKED_AT, churned};
 
-const BLOCK: Layout = match Layout::from_size_align(64, 8) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a valid layout"),
-};
+use crate::measure::Outcome;
 
-/// More than one class, so that there is something to look up.
-const SIZES: Table<4> = table([
-    MemReq::new(32, LIVE as usize),
-    MemReq::new(64, LIVE as usize),
-    MemReq::new(128, LIVE as usize),
-    MemReq::new(256, LIVE as usize),
-]);
-
-/// What is done with the blocks, `n` times.
-#[derive(Clone, Copy)]
-pub(crate) enum Use {
-    /// One is taken, written, read and given back.
-    Tight,
-    /// [`LIVE`] of them are.
-    Batches(Order),
+/// Whose a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// fibra's.
+    Ours,
+    /// A bare floor's: no pool that one could use.
+    Floor,
+    /// What people use today.
+    Foreign,
 }
 
-/// The order in which a batch is given back.
-#[derive(Clone, Copy)]
-pub(crate) enum Order {
-    /// First taken, first given back.
-    First,
-    /// Last taken, first given back.
-    Last,
-    /// Any, but the same for everybody.
-    Random,
+/// A pool, and the workloads on it: each takes a size and returns its time and its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// The name in the second column.
+    pub name: &'static str,
+    /// Whose it is.
+    pub family: Family,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// See [`Workload::PoolTight`](crate::Workload::PoolTight).
+    pub tight: fn(u64) -> Outcome,
+    /// See [`Workload::PoolInOrder`](crate::Workload::PoolInOrder).
+    pub in_order: fn(u64) -> Outcome,
+    /// See [`Workload::PoolReversed`](crate::Workload::PoolReversed).
+    pub reversed: fn(u64) -> Outcome,
+    /// See [`Workload::PoolRandom`](crate::Workload::PoolRandom).
+    pub random: fn(u64) -> Outcome,
+    /// See [`Workload::PoolChurn`](crate::Workload::PoolChurn); for pools of several sizes.
+    pub churn: Option<fn(u64) -> Outcome>,
+    /// See [`Workload::PoolTwoThreads`](crate::Workload::PoolTwoThreads); for pools that threads can share.
+    pub two_threads: Option<fn(u64) -> Outcome>,
+    /// See [`Workload::PoolHandover`](crate::Workload::PoolHandover); for pools that threads can share.
+    pub handover: Option<fn(u64) -> Outcome>,
+    /// See [`Workload::PoolCold`](crate::Workload::PoolCold).
+    pub cold: fn(u64) -> Outcome,
+    /// See [`Workload::PoolColdBulk`](crate::Workload::PoolColdBulk).
+    pub cold_bulk: fn(u64) -> Outcome,
+    /// What each operation of so many pairs takes, from the first on. To be called once in a process.
+    pub latencies: fn(usize) -> Latencies,
+    /// What it takes to make a pool of so many blocks and to fill it. To be called once in a process.
+    pub start: fn(usize) -> Start,
+    /// Operations at random, on two threads if it can be shared, with every word of every block compared.
+    ///
+    /// # Panics
+    ///
+    /// When a block is not what its user wrote to it.
+    pub check: fn(),
 }
 
-/// fibra's size classes, the single-threaded ones.
-pub(crate) fn size_classes(n: u64, how: Use) -> u64 {
-    let mut memory = Box::new_uninit_slice(SIZES.arena_size());
-    let pool = SizeClasses::new(&SIZES, &mut memory).expect("an arena's size always does");
-    how.run(n, &pool)
-}
+impl Pool {
+    const fn new<S: Subject>(name: &'static str, family: Family, about: &'static str) -> Self {
+        Pool {
+            name,
+            family,
+            about,
+            tight: work::tight::<S>,
+            in_order: |n| work::batches::<S>(n, Order::First),
+            reversed: |n| work::batches::<S>(n, Order::Last),
+            random: |n| work::batches::<S>(n, Order::Random),
+            churn: if S::ANY_SIZE { Some(work::churn::<S>) } else { None },
+            two_threads: None,
+            handover: None,
+            cold: cold::median::<S>,
+            cold_bulk: cold::bulk::<S>,
+            latencies: latency::latencies::<S>,
+            start: start::start::<S>,
+            check: check::alone::<S>,
+        }
+    }
 
-/// The host's allocator.
-pub(crate) fn malloc(n: u64, how: Use) -> u64 {
-    how.run(n, Malloc)
-}
-
-impl Use {
-    fn run(self, n: u64, pool: impl Allocator) -> u64 {
-        match self {
-            Self::Tight => tight(n, &pool),
-            Self::Batches(order) => batches(n, &pool, &order.permutation()),
+    /// The workloads of two threads too.
+    const fn shared<S: Shared>(self) -> Self {
+        Pool {
+            two_threads: Some(threads::two_threads::<S>),
+            handover: Some(threads::handover::<S>),
+            check: check::shared::<S>,
+            ..self
         }
     }
 }
 
-fn tight(n: u64, pool: &impl Allocator) -> u64 {
-    let mut sum = 0;
-    for i in 0..n {
-        let block = take(pool, i);
-        // SAFETY: it is this pool's, and not used after.
-        sum += unsafe { give_back(pool, block) };
-    }
-    sum
+/// A pool for one thread, or `shared` by several.
+macro_rules! pool {
+    ($name:literal, $family:ident, $subject:ty, $about:literal) => {
+        Pool::new::<$subject>($name, Family::$family, $about)
+    };
+    (shared $name:literal, $family:ident, $subject:ty, $about:literal) => {
+        Pool::new::<$subject>($name, Family::$family, $about).shared::<$subject>()
+    };
 }
 
-fn batches(n: u64, pool: &impl Allocator, order: &[usize]) -> u64 {
-    let mut blocks = vec![NonNull::dangling(); order.len()];
-    let mut sum = 0;
-    for _ in 0..n {
-        for (i, place) in (0..).zip(&mut blocks) {
-            *place = take(pool, i);
-        }
-        for &i in order {
-            // SAFETY: it is this pool's, and a permutation has each of them once.
-            sum += unsafe { give_back(pool, blocks[i]) };
-        }
-    }
-    sum
-}
+/// Everybody: ours first, and of those the ones first that the others are compared with, `fibra` where it takes part and
+/// `fibra-cached` where it does not.
+pub const ALL: [Pool; 28] = [
+    pool!("fibra", Ours, ours::Classes<NoLock>, "size classes for one thread"),
+    pool!(shared "fibra-cached", Ours, ours::Cached<512>, "size classes, with a cache of two chains of 512 per worker"),
+    pool!(shared "fibra-cached-32", Ours, ours::Cached<32>, "size classes, with a cache of two chains of 32 per worker"),
+    pool!(shared "fibra-spin", Ours, ours::Classes<SpinLock>, "size classes, with a spin lock each"),
+    pool!(shared "fibra-lock-free", Ours, ours::Classes<LockFree>, "size classes, lock-free"),
+    pool!(shared "fibra-fifo", Ours, ours::Classes<Fifo>, "size classes, lock-free, first in, first out"),
+    pool!("fibra-ordered", Ours, ours::Classes<Ordered>, "size classes for one thread, in order of address"),
+    pool!(shared "fibra-ordered-spin", Ours, ours::Classes<Ordered<SpinLock>>, "size classes, in order of address, with a spin lock each"),
+    pool!("fibra-dyn", Ours, ours::Erased, "size classes for one thread, behind a handle chosen at run time"),
+    pool!("fibra-fixed", Ours, ours::Fixed<NoLock>, "blocks of one size for one thread"),
+    pool!("floor", Floor, Bare<Classes<FreeList>>, "a free list per size class"),
+    pool!("floor-fixed", Floor, Bare<Fixed<FreeList>>, "a free list"),
+    pool!("floor-dyn", Floor, Bare<Dyn<Classes<FreeList>>>, "floor, called through a table of functions"),
+    pool!(shared "floor-spin", Floor, Bare<Classes<Spin<FreeList>>>, "a free list and a spinning flag per size class"),
+    pool!(shared "floor-lock-free", Floor, Bare<Classes<Tagged>>, "a tagged stack per size class"),
+    pool!(shared "floor-cached", Floor, Bare<Classes<Cached<512>>>, "two chains of 512 per thread and size class"),
+    pool!(shared "floor-cached-32", Floor, Bare<Classes<Cached<32>>>, "two chains of 32 per thread and size class"),
+    pool!(shared "floor-cached-dyn", Floor, Bare<Dyn<Classes<Cached<512>>>>, "floor-cached, called through a table of functions"),
+    pool!(shared "malloc", Foreign, foreign::Malloc, "the host's"),
+    pool!(shared "mimalloc", Foreign, foreign::Mimalloc, "a cache per thread, C"),
+    pool!(shared "jemalloc", Foreign, foreign::Jemallocator, "a cache per thread, C"),
+    pool!(shared "snmalloc", Foreign, foreign::Snmalloc, "a cache per thread, C++"),
+    pool!(shared "rusty_alloc", Foreign, foreign::Rusty, "mimalloc's design in Rust"),
+    pool!("talc", Foreign, foreign::Talc, "splits and joins blocks of one arena"),
+    pool!("rlsf", Foreign, foreign::Rlsf, "two-level segregated fit in one arena"),
+    // Those two again, as threads can use them.
+    pool!(shared "talc-spin", Foreign, foreign::SpinTalc, "talc behind a spin lock"),
+    pool!(shared "rlsf-spin", Foreign, foreign::SpinRlsf, "rlsf behind a spin lock"),
+    pool!(shared "heapless", Foreign, foreign::Heapless, "a pool of boxes, a tagged stack"),
+];
 
-/// Takes a block and writes `value` to it. The compiler cannot see that only we read it, nor keep the pool in registers.
-#[inline(always)]
-fn take(pool: &impl Allocator, value: u64) -> NonNull<u64> {
-    let block = pool.allocate(BLOCK).expect("there are enough blocks").cast();
-    // SAFETY: a fresh block, with room for it and aligned.
-    unsafe { block.write(value) };
-    black_box((pool, block));
-    block
-}
-
-/// Reads what [`take`] wrote and gives the block back.
-///
-/// # Safety
-///
-/// It came from `take` with this pool, and this is its end.
-#[inline(always)]
-unsafe fn give_back(pool: &impl Allocator, block: NonNull<u64>) -> u64 {
-    // SAFETY: `take` wrote it; the rest is our caller's word.
-    unsafe {
-        let value = block.read();
-        pool.deallocate(block.cast(), BLOCK);
-        value
-    }
-}
-
-impl Order {
-    fn permutation(self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..LIVE as usize).collect();
-        match self {
-            Self::First => {}
-            Self::Last => order.reverse(),
-            Self::Random => {
-                let mut state = 0x2545_f491_4f6c_dd1d_u64;
-                for i in (1..order.len()).rev() {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    order.swap(i, (state % (i as u64 + 1)) as usize);
-                }
-            }
-        }
-        order
-    }
-}
-
-/// The host's allocator, for requests that are not empty.
-struct Malloc;
-
-// SAFETY: a block of `alloc` is valid, and its owner's alone, until `dealloc`; that there is no state makes a copy as good
-// as the original.
-unsafe impl Allocator for Malloc {
-    #[inline]
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: there are no empty requests here.
-        let block = unsafe { std::alloc::alloc(layout) };
-        let block = NonNull::new(block).ok_or(AllocError)?;
-        Ok(NonNull::slice_from_raw_parts(block, layout.size()))
-    }
-
-    #[inline]
-    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: by our caller's word it came from `allocate` with this layout.
-        unsafe { std::alloc::dealloc(block.as_ptr(), layout) }
-    }
+/// The pool of that name.
+pub fn named(name: &str) -> Option<Pool> {
+    ALL.into_iter().find(|pool| pool.name == name)
 }

@@ -1,7 +1,10 @@
 //! The rows of the table: what each workload counts, who takes part and which answer is right.
 
+use std::time::Duration;
+
 use crate::contenders;
-use crate::pool::{self, Order, Use};
+use crate::measure::{Outcome, elapsed, processor_time};
+use crate::pool;
 
 /// Fibres in the ring.
 pub const RING: u64 = 503;
@@ -35,6 +38,18 @@ pub enum Workload {
     PoolReversed,
     /// Take 1,000 blocks, give them back in random order: nanoseconds per pair.
     PoolRandom,
+    /// 1,000 blocks of 16 to 1024 bytes, of which one after the other is replaced by one of another size: nanoseconds per
+    /// block given back and taken.
+    PoolChurn,
+    /// Two threads, each of which takes 1,000 blocks and gives them back in random order: nanoseconds on the wall per pair
+    /// of either.
+    PoolTwoThreads,
+    /// One thread takes blocks, another one gives them back: nanoseconds on the wall per block.
+    PoolHandover,
+    /// Take one of 1,048,576 blocks, 64 MiB, after all were given back in random order: nanoseconds, the median.
+    PoolCold,
+    /// Take and write them all, one after the other: nanoseconds per block.
+    PoolColdBulk,
 }
 
 /// Somebody who takes part in one workload.
@@ -42,13 +57,34 @@ pub enum Workload {
 pub struct Contender {
     /// The name in the second column.
     pub name: &'static str,
-    /// Runs the workload at a given size and returns its answer (see [`Workload::answer`]).
-    pub run: fn(u64) -> u64,
+    body: Body,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Body {
+    /// All of it is timed.
+    Whole(fn(u64) -> u64),
+    /// It knows what is.
+    Timed(fn(u64) -> Outcome),
+}
+
+impl Contender {
+    /// Runs the workload at a given size.
+    pub fn run(&self, n: u64) -> Outcome {
+        match self.body {
+            Body::Whole(run) => {
+                let mut answer = 0;
+                let time = elapsed(processor_time, || answer = run(n));
+                Outcome { time, answer }
+            }
+            Body::Timed(run) => run(n),
+        }
+    }
 }
 
 impl Workload {
     /// All rows, in the order in which they are printed.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::OneToOne,
         Self::Pipeline,
         Self::Commstime,
@@ -60,6 +96,11 @@ impl Workload {
         Self::PoolInOrder,
         Self::PoolReversed,
         Self::PoolRandom,
+        Self::PoolChurn,
+        Self::PoolTwoThreads,
+        Self::PoolHandover,
+        Self::PoolCold,
+        Self::PoolColdBulk,
     ];
 
     /// The name in the first column and on the command line.
@@ -76,12 +117,30 @@ impl Workload {
             Self::PoolInOrder => "pool-in-order",
             Self::PoolReversed => "pool-reversed",
             Self::PoolRandom => "pool-random",
+            Self::PoolChurn => "pool-churn",
+            Self::PoolTwoThreads => "pool-two-threads",
+            Self::PoolHandover => "pool-handover",
+            Self::PoolCold => "pool-cold",
+            Self::PoolColdBulk => "pool-cold-bulk",
         }
     }
 
     /// The workload of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|w| w.name() == name)
+    }
+
+    /// The workload of that name; or if there is none, all whose names begin with it, which may be none.
+    pub fn matching(name: &str) -> Vec<Self> {
+        match Self::named(name) {
+            Some(workload) => vec![workload],
+            None => Self::ALL.into_iter().filter(|w| w.name().starts_with(name)).collect(),
+        }
+    }
+
+    /// Whether it is about memory pools.
+    pub fn is_pool(self) -> bool {
+        self.name().starts_with("pool-")
     }
 
     /// What the value is.
@@ -92,21 +151,26 @@ impl Workload {
             Self::Spawn => "ns per fibre",
             Self::Bytes => "bytes per parked fibre and channel",
             Self::Skynet => "ms for 1,000,000 leaves",
-            Self::PoolTight | Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom => {
+            Self::PoolTight | Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom | Self::PoolChurn => {
                 "ns per block taken and given back"
             }
+            Self::PoolTwoThreads => "ns (wall) per block that either thread takes and gives back",
+            Self::PoolHandover => "ns (wall) per block taken here and given back there",
+            Self::PoolCold => "ns per block taken, median, of 64 MiB given back at random",
+            Self::PoolColdBulk => "ns per block taken, mean, of 64 MiB given back at random",
         }
     }
 
     /// Operations in a run of size `n`: values, laps, batches, leaves or repetitions, whichever the workload has.
     pub const fn operations(self, n: u64) -> u64 {
         match self {
-            Self::OneToOne | Self::PoolTight | Self::Bytes | Self::Skynet => n,
+            Self::OneToOne | Self::Bytes | Self::Skynet => n,
+            Self::PoolTight | Self::PoolChurn | Self::PoolHandover | Self::PoolCold | Self::PoolColdBulk => n,
             Self::Pipeline => n * (STAGES + 1),
             Self::Commstime => n * 4,
             Self::Ring => n * RING,
             Self::Spawn => n * BATCH,
-            Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom => n * pool::LIVE,
+            Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom | Self::PoolTwoThreads => n * pool::LIVE,
         }
     }
 
@@ -115,21 +179,40 @@ impl Workload {
         match self {
             Self::Bytes => Some(200_000),
             Self::Skynet => Some(1_000_000),
+            Self::PoolCold | Self::PoolColdBulk => Some(pool::COLD),
             _ => None,
         }
     }
 
     /// Whether each sample is taken in a process of its own. [`Workload::Bytes`] has to: memory that was used before does
-    /// not become resident again. [`Workload::Skynet`] leaves a heap behind in which everything is slower.
+    /// not become resident again. [`Workload::Skynet`] leaves a heap behind in which everything is slower, and so do
+    /// [`Workload::PoolCold`] and [`Workload::PoolColdBulk`].
     pub const fn isolated(self) -> bool {
-        matches!(self, Self::Bytes | Self::Skynet)
+        matches!(self, Self::Bytes | Self::Skynet | Self::PoolCold | Self::PoolColdBulk)
+    }
+
+    /// Whether there is a run that does not count before those that do. Not where memory that was used before behaves
+    /// otherwise.
+    pub const fn warms_up(self) -> bool {
+        !matches!(self, Self::Bytes | Self::PoolCold | Self::PoolColdBulk)
+    }
+
+    /// How long one sample takes: far above the clock's resolution, and short enough that a burst of other work on the
+    /// machine spoils few of them. On the wall, even short ones are spoilt. Workloads of a fixed size take what they take.
+    pub const fn sample(self) -> Duration {
+        match self {
+            Self::PoolTwoThreads | Self::PoolHandover => Duration::from_millis(2),
+            _ => Duration::from_millis(35),
+        }
     }
 
     /// How often each contender has its turn.
     pub const fn rounds(self) -> usize {
         match self {
             Self::Bytes => 1,
+            Self::PoolCold | Self::PoolColdBulk => 3,
             Self::Skynet => 5,
+            Self::PoolTwoThreads | Self::PoolHandover => 31,
             _ => 9,
         }
     }
@@ -137,11 +220,18 @@ impl Workload {
     /// The right answer of a run of size `n`; `None` for [`Workload::Bytes`], whose answer is the result.
     pub const fn answer(self, n: u64) -> Option<u64> {
         match self {
-            Self::OneToOne | Self::Pipeline | Self::Commstime | Self::Skynet | Self::PoolTight => Some(sum_below(n)),
+            Self::OneToOne | Self::Pipeline | Self::Commstime | Self::Skynet => Some(sum_below(n)),
+            Self::PoolTight => Some(pool::LOOKED_AT * sum_below(n.div_ceil(pool::LOOKED_AT))),
+            Self::PoolHandover => Some(sum_below(n)),
             Self::Ring => Some(n * RING),
             Self::Spawn => Some(n * BATCH),
             Self::Bytes => None,
-            Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom => Some(n * sum_below(pool::LIVE)),
+            Self::PoolInOrder | Self::PoolReversed | Self::PoolRandom => {
+                Some(n.div_ceil(pool::LOOKED_AT) * sum_below(pool::LIVE))
+            }
+            Self::PoolChurn => Some(sum_below(pool::churned(n))),
+            Self::PoolTwoThreads => Some(n.div_ceil(pool::LOOKED_AT) * sum_below(2 * pool::LIVE)),
+            Self::PoolCold | Self::PoolColdBulk => Some(2 * sum_below(n)),
         }
     }
 
@@ -155,29 +245,25 @@ impl Workload {
             Self::Spawn => networks(|c| c.spawn),
             Self::Bytes => networks(|c| c.bytes),
             Self::Skynet => networks(|c| c.skynet),
-            Self::PoolTight => pools(|n| pool::size_classes(n, Use::Tight), |n| pool::malloc(n, Use::Tight)),
-            Self::PoolInOrder => pools(
-                |n| pool::size_classes(n, Use::Batches(Order::First)),
-                |n| pool::malloc(n, Use::Batches(Order::First)),
-            ),
-            Self::PoolReversed => pools(
-                |n| pool::size_classes(n, Use::Batches(Order::Last)),
-                |n| pool::malloc(n, Use::Batches(Order::Last)),
-            ),
-            Self::PoolRandom => pools(
-                |n| pool::size_classes(n, Use::Batches(Order::Random)),
-                |n| pool::malloc(n, Use::Batches(Order::Random)),
-            ),
+            Self::PoolTight => pools(|p| Some(p.tight)),
+            Self::PoolInOrder => pools(|p| Some(p.in_order)),
+            Self::PoolReversed => pools(|p| Some(p.reversed)),
+            Self::PoolRandom => pools(|p| Some(p.random)),
+            Self::PoolChurn => pools(|p| p.churn),
+            Self::PoolTwoThreads => pools(|p| p.two_threads),
+            Self::PoolHandover => pools(|p| p.handover),
+            Self::PoolCold => pools(|p| Some(p.cold)),
+            Self::PoolColdBulk => pools(|p| Some(p.cold_bulk)),
         }
     }
 }
 
 fn networks(pick: fn(&contenders::Network) -> fn(u64) -> u64) -> Vec<Contender> {
-    contenders::ALL.iter().map(|c| Contender { name: c.name, run: pick(c) }).collect()
+    contenders::ALL.iter().map(|c| Contender { name: c.name, body: Body::Whole(pick(c)) }).collect()
 }
 
-fn pools(fibra: fn(u64) -> u64, malloc: fn(u64) -> u64) -> Vec<Contender> {
-    vec![Contender { name: "fibra", run: fibra }, Contender { name: "malloc", run: malloc }]
+fn pools(pick: fn(&pool::Pool) -> Option<fn(u64) -> Outcome>) -> Vec<Contender> {
+    pool::ALL.iter().filter_map(|p| Some(Contender { name: p.name, body: Body::Timed(pick(p)?) })).collect()
 }
 
 /// 0 + 1 + ... + (n - 1).

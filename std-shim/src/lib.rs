@@ -61,6 +61,7 @@ mod malloc;
 mod memory;
 mod mistakes;
 mod panics;
+mod per_thread;
 mod run;
 mod sleep_lock;
 
@@ -77,6 +78,7 @@ pub use fibra_core::{
 pub use malloc::Malloc;
 pub use memory::{Memory, Pool};
 pub use mistakes::{abort_on_mistake, report_mistake};
+pub use per_thread::PerThread;
 pub use run::{Error, Process, Setup, run, run_in};
 pub use sleep_lock::SleepLock;
 

@@ -2,6 +2,7 @@
 //! is what the runtime itself takes of a chip's flash.
 #![no_std]
 #![no_main]
+#![forbid(unsafe_code)]
 
 use core::ops::ControlFlow;
 use core::panic::PanicInfo;

@@ -2,6 +2,7 @@
 //! the same fibres as on a desktop, in static memory, printing through the debugger (semihosting).
 #![no_std]
 #![no_main]
+#![forbid(unsafe_code)]
 
 use core::fmt::Write;
 use core::ops::ControlFlow;

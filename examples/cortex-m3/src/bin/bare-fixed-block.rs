@@ -1,0 +1,36 @@
+//! Takes a few blocks of one size and gives them back: what `FixedBlock` itself takes of a chip's flash.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+use cortex_m as _; // for its critical section
+use cortex_m_rt::entry;
+use cortex_m_semihosting::debug;
+use fibra_allocators::{Arena, FixedBlock, Layout, Pool, PoolBox};
+
+static MEMORY: Arena<{ Pool::<[u32; 8], _>::arena_size(10) }> = Arena::new();
+
+#[entry]
+fn main() -> ! {
+    debug::exit(use_pool().ok_or(()));
+    loop {}
+}
+
+fn use_pool() -> Option<()> {
+    let pool = FixedBlock::new(Layout::new::<[u32; 8]>(), MEMORY.take()?);
+    let pool = black_box(&pool);
+    let one = PoolBox::new_in([1_u32; 8], pool).ok()?;
+    let two = PoolBox::new_in([2_u16; 8], pool).ok()?;
+    drop(black_box(one));
+    drop(black_box(two));
+    Some(())
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    debug::exit(debug::EXIT_FAILURE);
+    loop {}
+}
