@@ -3,9 +3,9 @@
 use core::ptr::NonNull;
 
 #[cfg(fibra_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 #[cfg(not(fibra_loom))]
-pub(crate) use portable_atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use portable_atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// A row of atomics in memory that somebody else keeps. An entry has no value before its first `store`.
 pub(crate) struct Row<T> {
