@@ -34,6 +34,8 @@ use crate::sync::{AtomicU32, AtomicUsize, Ordering, Row};
 /// that is overtaken by another tries again, so that somebody always gets on; none waits for a thread that was stopped in
 /// the middle.
 ///
+/// States are told apart by counts of as many bits as with [`LockFree`](crate::LockFree): see its bounds.
+///
 /// # Examples
 ///
 /// ```

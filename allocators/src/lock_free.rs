@@ -29,6 +29,14 @@ use crate::sync::{AtomicU32, AtomicUsize, Ordering, Row};
 /// This form is for those who may not wait: an interrupt handler, a thread that must not be held up by another one that was
 /// descheduled inside a lock.
 ///
+/// # Bounds
+///
+/// A word tells the states of the class apart: it holds a block's number and, in the bits that are left, a count of allocations.
+/// On a 64-bit machine that is 44 bits for a million blocks. On a 32-bit one it is 22 bits for a thousand blocks, and 16 at the
+/// least: a thread that was stopped within an allocation for as long as others make exactly 2¹⁶ of them, or a multiple, and
+/// that then finds the same block in front, would not notice. An interrupt handler is never so long; for threads that may be
+/// stopped so long, on such a machine, take a lock.
+///
 /// # Examples
 ///
 /// ```
