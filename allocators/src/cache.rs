@@ -10,17 +10,17 @@
 //!   shared:    [chain] [chain] [chain] ...  single blocks ...    untouched blocks
 //! ```
 //!
-//! A block is taken from the worker's own list and released to it, without a lock: two loads and two stores. What the list
-//! has not got, or has too much of, goes by pages: blocks that come and go in long runs are only named there, and not written
-//! to. When the pages run out, the spare chain takes their place, else a chain of the shared class; when there are too many,
-//! they become the spare chain, and the former spare chain goes to the shared class. So a chain changes hands in constant
-//! time, whatever its length, and the lock is taken once for as many blocks as it has (the magazines of Bonwick and Adams,
+//! A block is taken from the worker's own list and released to it, without a lock: two loads and two stores. When the list runs
+//! dry, the blocks of a page or two are linked into it; when it runs over, a page or two is made of half of it. When the
+//! pages run out, the spare chain takes their place, else a chain of the shared class; when there are too many, they become
+//! the spare chain, and the former spare chain goes to the shared class. So a chain changes hands in constant time,
+//! whatever its length, and the lock is taken once for as many blocks as it has (the magazines of Bonwick and Adams,
 //! "Magazines and vmem", 2001). Magazines and pages lie in the free blocks, see [`Page`].
 //!
 //! # Invariants
 //!
 //! 1. The blocks of a rack's list, those of its pages, and those of its spare pages are free blocks of its class, which the
-//!    rack owns. Of the first page the first `fill` slots are set; all other pages are full.
+//!    rack owns. All its pages are full.
 //! 2. `count`, `pages` and `spare_pages` say how many there are. The list has at most `HANDY`.
 //! 3. One thread at a time uses a rack.
 
@@ -48,13 +48,10 @@ struct Rack {
     list: Cell<Link>,
     count: Cell<usize>,
     block_size: usize,
-    page: Cell<Option<Page>>,
-    fill: Cell<usize>,
-    /// Of each page.
-    slots: usize,
-    pages: Cell<usize>,
     /// Pages in a chain before it is passed on.
     depth: usize,
+    page: Cell<Option<Page>>,
+    pages: Cell<usize>,
     spare: Cell<Option<Page>>,
     spare_pages: Cell<usize>,
 }
@@ -62,26 +59,27 @@ struct Rack {
 impl Rack {
     /// With chains of about so many blocks.
     fn new(block_size: usize, blocks: usize) -> Self {
-        let slots = Page::slots(block_size);
         Rack {
             list: Cell::new(None),
             count: Cell::new(0),
             block_size,
+            depth: (blocks / Self::blocks_of_page(block_size)).max(1),
             page: Cell::new(None),
-            fill: Cell::new(0),
-            slots,
             pages: Cell::new(0),
-            depth: (blocks / (slots + 1)).max(1),
             spare: Cell::new(None),
             spare_pages: Cell::new(0),
         }
+    }
+
+    const fn blocks_of_page(block_size: usize) -> usize {
+        Page::slots(block_size) + 1
     }
 
     #[inline(always)]
     fn pop<L: Lock>(&self, shared: &BlockList<L>) -> Link {
         match self.list.get() {
             Some(block) => Some(self.unlink(block)),
-            None => self.pop_from_page(shared),
+            None => self.refill(shared),
         }
     }
 
@@ -90,16 +88,11 @@ impl Rack {
     /// As for `push` of the shared list.
     #[inline(always)]
     unsafe fn push<L: Lock>(&self, shared: &BlockList<L>, block: NonNull<u8>) {
-        let count = self.count.get();
-        if count < HANDY {
-            // SAFETY: the block is ours now, and has room for a link.
-            unsafe { block.cast::<Link>().write(self.list.get()) };
-            self.list.set(Some(block));
-            self.count.set(count + 1);
-        } else {
-            // SAFETY: passed on from our caller.
-            unsafe { self.push_to_page(shared, block) };
+        if self.count.get() >= HANDY {
+            self.stow(shared, HANDY / 2);
         }
+        // SAFETY: the block is ours now.
+        unsafe { self.link(block) };
     }
 
     /// Takes the first block of the list.
@@ -111,76 +104,79 @@ impl Rack {
         first
     }
 
-    #[inline(never)]
-    fn pop_from_page<L: Lock>(&self, shared: &BlockList<L>) -> Link {
-        let Some(page) = self.page.get() else { return self.refill(shared) };
-        // SAFETY: invariant 1.
-        unsafe {
-            Some(match self.fill.get().checked_sub(1) {
-                Some(fill) => {
-                    self.fill.set(fill);
-                    page.get(fill)
-                }
-                // The page itself is the last of its blocks.
-                None => {
-                    self.hold(page.next(), self.pages.get() - 1);
-                    page.block()
-                }
-            })
-        }
-    }
-
     /// # Safety
     ///
-    /// As for `push` of the shared list.
-    #[inline(never)]
-    unsafe fn push_to_page<L: Lock>(&self, shared: &BlockList<L>, block: NonNull<u8>) {
-        let fill = self.fill.get();
-        match self.page.get() {
-            Some(page) if fill < self.slots => {
-                // SAFETY: there is such a slot.
-                unsafe { page.set(fill, block) };
-                self.fill.set(fill + 1);
-            }
-            _ => {
-                if self.pages.get() >= self.depth {
-                    self.flush(shared);
-                }
-                // SAFETY: the block is ours now.
-                self.page.set(Some(unsafe { Page::new(block, self.page.get()) }));
-                self.pages.set(self.pages.get() + 1);
-                self.fill.set(0);
-            }
-        }
+    /// The block is the rack's, or becomes so, and in no other place.
+    #[inline(always)]
+    unsafe fn link(&self, block: NonNull<u8>) {
+        // SAFETY: a block has room for a link.
+        unsafe { block.cast::<Link>().write(self.list.get()) };
+        self.list.set(Some(block));
+        self.count.set(self.count.get() + 1);
     }
 
-    /// Fetches pages, and takes a block.
+    /// Fetches some blocks, and takes one.
     #[cold]
     #[inline(never)]
     fn refill<L: Lock>(&self, shared: &BlockList<L>) -> Link {
-        match self.spare.take() {
-            Some(spare) => self.hold(Some(spare), self.spare_pages.get()),
-            None => match shared.pop_chain() {
-                Taken::Chain(Chain { first, pages }) => self.hold(Some(first), pages),
-                Taken::Block(block) => return Some(block),
-                Taken::Nothing => return None,
-            },
+        if self.page.get().is_none() {
+            match self.spare.take() {
+                Some(spare) => self.hold(Some(spare), self.spare_pages.get()),
+                None => match shared.pop_chain() {
+                    Taken::Chain(Chain { first, pages }) => self.hold(Some(first), pages),
+                    Taken::Block(block) => return Some(block),
+                    Taken::Nothing => return None,
+                },
+            }
         }
-        self.pop_from_page(shared)
+        while let Some(page) = self.page.get()
+            && self.count.get() + Self::blocks_of_page(self.block_size) <= HANDY / 2
+        {
+            // SAFETY: invariant 1.
+            unsafe {
+                self.hold(page.next(), self.pages.get() - 1);
+                for slot in 0..Page::slots(self.block_size) {
+                    self.link(page.get(slot));
+                }
+                self.link(page.block());
+            }
+        }
+        self.list.get().map(|first| self.unlink(first))
     }
 
-    /// Makes these full pages the rack's.
+    /// Makes pages of the list until it has no more than so many blocks, and less than a page.
+    #[cold]
+    #[inline(never)]
+    fn stow<L: Lock>(&self, shared: &BlockList<L>, keep: usize) {
+        let of_page = Self::blocks_of_page(self.block_size);
+        while self.count.get() >= keep + of_page
+            && let Some(first) = self.list.get()
+        {
+            if self.pages.get() >= self.depth {
+                self.flush(shared);
+            }
+            // SAFETY: invariants 1 and 2: the blocks of a page are there.
+            unsafe {
+                let page = Page::new(self.unlink(first), self.page.get());
+                for slot in 0..of_page - 1 {
+                    if let Some(first) = self.list.get() {
+                        page.set(slot, self.unlink(first));
+                    }
+                }
+                self.hold(Some(page), self.pages.get() + 1);
+            }
+        }
+    }
+
     fn hold(&self, page: Option<Page>, pages: usize) {
         self.page.set(page);
         self.pages.set(pages);
-        self.fill.set(if page.is_some() { self.slots } else { 0 });
     }
 
-    /// Makes the pages, all of which are full, the spare chain, and passes the former one on.
+    /// Makes the pages the spare chain, and passes the former one on.
     fn flush<L: Lock>(&self, shared: &BlockList<L>) {
-        let spare = self.spare.replace(self.page.get());
-        let pages = self.spare_pages.replace(self.pages.get());
-        self.hold(None, 0);
+        let spare = self.spare.replace(self.page.take());
+        let pages = self.spare_pages.replace(self.pages.replace(0));
         if let Some(first) = spare {
             // SAFETY: the blocks came from this class, and have been the rack's since (invariant 1).
             unsafe { shared.push_chain(Chain { first, pages }) };
@@ -189,27 +185,18 @@ impl Rack {
 
     /// Gives everything back.
     fn clear<L: Lock>(&self, shared: &BlockList<L>) {
+        self.stow(shared, 0);
         while let Some(first) = self.list.get() {
             // SAFETY: it came from this class, and has been the rack's since (invariant 1).
-            unsafe { self.push_to_page(shared, self.unlink(first)) };
-        }
-        // The first page need not be full.
-        while self.fill.get() < self.slots
-            && self.page.get().is_some()
-            && let Some(block) = self.pop_from_page(shared)
-        {
-            // SAFETY: as above.
-            unsafe { shared.push(block) };
+            unsafe { shared.push(self.unlink(first)) };
         }
         self.flush(shared);
         self.flush(shared);
     }
 
     fn len(&self) -> usize {
-        let full = self.slots + 1;
-        let spare = if self.spare.get().is_some() { self.spare_pages.get() * full } else { 0 };
-        let pages = if self.page.get().is_some() { (self.pages.get() - 1) * full + self.fill.get() + 1 } else { 0 };
-        self.count.get() + pages + spare
+        let spare = if self.spare.get().is_some() { self.spare_pages.get() } else { 0 };
+        self.count.get() + (self.pages.get() + spare) * Self::blocks_of_page(self.block_size)
     }
 }
 
@@ -323,7 +310,8 @@ impl<const N: usize, B: Backing, L: Lock> Hand<'_, N, B, L> {
 /// With chains of `n` blocks a cache holds at most `2 * n + 32` free blocks of each class, which no other worker can have:
 /// reserve as many more. (Chains are of whole pages, each of which has at most 15 blocks, and of one page at least.) One
 /// allocation in `n` that goes beyond, or one release, takes the lock of its class, to move up to `n` blocks in constant
-/// time, whatever `n` is; and so does every allocation of a block that was never used before. A worker without a cache that
+/// time, whatever `n` is; and so does every allocation of a block that was never used before. One in at least 15 links, or
+/// unlinks, up to 16 blocks. A worker without a cache that
 /// meets a chain breaks one page of it up, at most 14 stores inside the lock. Dropping a cache gives everything back, with
 /// at most 16 locked sections of constant time for each class.
 ///
