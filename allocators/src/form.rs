@@ -36,12 +36,12 @@ use crate::ordered;
 ///
 /// | form | M3, `opt-level = 3` | M3, `"z"` | M0, `opt-level = 3` | M0, `"z"` |
 /// | --- | --- | --- | --- | --- |
-/// | `NoLock` | 22, 18, 13 | 25, 21, 12 | 26, 22, 17 | 27, 22, 13 |
-/// | `CriticalSection` | 29, 25, 20 | 33, 29, 25 | 27, 25, 24 | 32, 30, 26 |
-/// | `SpinLock` | 38, 34, 27 | 40, 36, 33 | | |
-/// | `LockFree` | 40, 42, 33 | 43, 42, 43 | 55, 49, 48 | 74, 76, 75 |
-/// | `Fifo` | 38, 59, 68 | 45, 68, 76 | 66, 101, 121 | 90, 124, 146 |
-/// | `Ordered` | 30, 35, 30 | 39, 37, 36 | 35, 54, 37 | 45, 53, 41 |
+/// | `NoLock` | 18, 14, 13 | 23, 19, 12 | 21, 16, 17 | 25, 20, 13 |
+/// | `CriticalSection` | 25, 21, 20 | 31, 27, 25 | 25, 23, 24 | 30, 28, 26 |
+/// | `SpinLock` | 33, 29, 27 | 36, 32, 33 | – | – |
+/// | `LockFree` | 36, 38, 33 | 39, 38, 43 | 51, 45, 48 | 72, 74, 75 |
+/// | `Fifo` | 36, 57, 68 | 41, 64, 76 | 64, 99, 121 | 88, 122, 146 |
+/// | `Ordered` | 26, 31, 30 | 35, 33, 36 | 32, 51, 38 | 44, 52, 42 |
 ///
 /// `FixedBlock` differs by five at most. With rustc 1.96, `lto = "fat"` and `codegen-units = 1`; counted by QEMU's clock
 /// (`-icount shift=0`) over 512 blocks, each operation called as a function, less what calling an empty one takes. The program
