@@ -43,7 +43,7 @@ use crate::ordered;
 /// | `Fifo` | 36, 57, 68 | 41, 64, 76 | 64, 99, 121 | 88, 122, 146 |
 /// | `Ordered` | 26, 31, 30 | 35, 33, 36 | 32, 51, 38 | 44, 52, 42 |
 ///
-/// `FixedBlock` differs by five at most. With rustc 1.96, `lto = "fat"` and `codegen-units = 1`; counted by QEMU's clock
+/// `FixedBlock` differs by seven at most. With rustc 1.96, `lto = "fat"` and `codegen-units = 1`; counted by QEMU's clock
 /// (`-icount shift=0`) over 512 blocks, each operation called as a function, less what calling an empty one takes. The program
 /// is `examples/cortex-m3/src/bin/costs.rs`.
 ///
