@@ -9,9 +9,11 @@ use std::ptr::NonNull;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use allocator_api2::alloc::Global;
 use allocator_api2::boxed::Box as PoolBox;
 use fibra_allocators::{
-    AllocError, Allocator, Borrowed, Cache, Cached, Layout, MemReq, NoLock, SizeClasses, SpinLock, Table, Worker, table,
+    AllocError, Allocator, Borrowed, Cache, Cached, Extent, Layout, MemReq, NoLock, SizeClasses, SpinLock, Table,
+    Worker, table,
 };
 use proptest::prelude::*;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -32,6 +34,7 @@ unsafe impl Worker for Numbered {
 }
 
 type Shared = SizeClasses<2, Borrowed<'static>, SpinLock>;
+type Pools = Cached<2, 3, Extent<Global>, Numbered>;
 assert_impl_all!(Cache<'static, 2, Borrowed<'static>, SpinLock>: Send);
 assert_not_impl_any!(Cache<'static, 2, Borrowed<'static>, SpinLock>: Sync);
 assert_not_impl_any!(Cache<'static, 2, Borrowed<'static>, NoLock>: Send, Sync);
@@ -236,19 +239,18 @@ fn producers_and_consumers_exchange_blocks() {
     });
 }
 
-fn cached(blocks: usize) -> Cached<2, 3, Borrowed<'static>, Numbered> {
-    let memory = Box::leak(vec![MaybeUninit::uninit(); SIZES.arena_size() + 16].into_boxed_slice());
-    Cached::new(SizeClasses::with_form::<SpinLock>(&SIZES, memory).unwrap(), blocks)
+fn cached(blocks: usize) -> Pools {
+    Cached::new(SizeClasses::in_parent_with_form(&SIZES, Global).unwrap(), blocks)
 }
 
 #[test]
 fn workers_have_caches_of_their_own() {
-    let forgotten = cached(16);
+    let pools = cached(16);
     let start = Barrier::new(5);
     let wrong = AtomicUsize::new(0);
     std::thread::scope(|s| {
         for worker in 0..5_u64 {
-            let (pool, start, wrong) = (&forgotten, &start, &wrong);
+            let (pool, start, wrong) = (&pools, &start, &wrong);
             s.spawn(move || {
                 // Two of them are one too many, and one has no number.
                 INDEX.set((worker != 4).then_some(worker as usize));
@@ -268,47 +270,47 @@ fn workers_have_caches_of_their_own() {
         }
     });
     assert_eq!(wrong.into_inner(), 0);
-    assert_eq!(forgotten.system().verify(), Ok(()));
-    assert!(forgotten.system().classes().all(|class| class.live == 0));
+    assert_eq!(pools.system().verify(), Ok(()));
+    assert!(pools.system().classes().all(|class| class.live == 0));
 }
 
 #[test]
 fn a_box_is_dropped_on_another_worker() {
-    let forgotten = cached(16);
+    let pools = cached(16);
     INDEX.set(Some(0));
-    let boxes: Vec<_> = (0..100).map(|n| PoolBox::new_in(n, &forgotten)).collect();
+    let boxes: Vec<_> = (0..100).map(|n| PoolBox::new_in(n, &pools)).collect();
     std::thread::scope(|s| {
-        let pool = &forgotten;
+        let pool = &pools;
         s.spawn(move || {
             INDEX.set(Some(1));
             drop(boxes);
             pool.flush();
         });
     });
-    assert_eq!(forgotten.system().classes().next().unwrap().live, 0);
+    assert_eq!(pools.system().classes().next().unwrap().live, 0);
     INDEX.set(None);
 }
 
 #[test]
 fn the_next_worker_with_a_number_has_what_the_last_one_left() {
-    let forgotten = cached(16);
-    let address = |pool: &Cached<2, 3, Borrowed<'static>, Numbered>| {
+    let pools = cached(16);
+    let address = |pool: &Pools| {
         INDEX.set(Some(2));
         std::ptr::from_ref(&*PoolBox::new_in(7_u64, pool)).addr()
     };
-    let first = std::thread::scope(|s| s.spawn(|| address(&forgotten)).join().unwrap());
-    let second = std::thread::scope(|s| s.spawn(|| address(&forgotten)).join().unwrap());
+    let first = std::thread::scope(|s| s.spawn(|| address(&pools)).join().unwrap());
+    let second = std::thread::scope(|s| s.spawn(|| address(&pools)).join().unwrap());
     assert_eq!(first, second);
 }
 
 #[test]
 fn without_a_number_one_goes_to_the_shared_classes() {
-    let forgotten = cached(16);
+    let pools = cached(16);
     for index in [None, Some(3), Some(usize::MAX)] {
         INDEX.set(index);
-        drop(PoolBox::new_in(7, &forgotten));
-        assert_eq!(forgotten.system().classes().next().unwrap().live, 0);
-        forgotten.flush();
+        drop(PoolBox::new_in(7, &pools));
+        assert_eq!(pools.system().classes().next().unwrap().live, 0);
+        pools.flush();
     }
     INDEX.set(None);
 }

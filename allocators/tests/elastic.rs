@@ -14,7 +14,7 @@ use fibra_allocators::{
     Source, SpinLock, Table, fixup, table,
 };
 use proptest::prelude::*;
-use support::{Expect, Guarded, Live, Parent, Spec, drain, layout, release, run, steps};
+use support::{Expect, Guarded, Live, Parent, Spec, drain, forever, layout, release, run, steps};
 
 const SIZES: Table<3> = table([MemReq::new(32, 2), MemReq::new(64, 2), MemReq::new(256, 1)]);
 
@@ -236,7 +236,7 @@ fn a_fallback_inside_is_not_taken_for_the_classes() {
 
     let system = SizeClasses::with_form::<SpinLock>(&SIZES, MEMORY.take().unwrap()).unwrap();
     let inside = Lazy::new(|| Bump::in_parent(POOLS.take()?, 4000).ok());
-    let pools: &'static Pools = Box::leak(Box::new(Elastic::new(system, Relief::Fallback, inside)));
+    let pools: &'static Pools = forever(Elastic::new(system, Relief::Fallback, inside));
     POOLS.set(Some(DynAlloc::root(pools)));
     let first = pools.allocate(layout(32, 8)).unwrap();
     assert_eq!(pools.allocate(layout(32, 8)), Err(AllocError));

@@ -13,7 +13,7 @@ use fibra_allocators::{
     Pool, SizeClasses, SpinLock, Table, table,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
-use support::{Guarded, drain, release};
+use support::{Guarded, drain, forever, release};
 
 type Classes<F> = SizeClasses<3, Borrowed<'static>, F>;
 type Blocks<F> = FixedBlock<Borrowed<'static>, F>;
@@ -304,7 +304,7 @@ fn a_static_arena_serves_threads() {
     const SIZES: Table<1> = table([MemReq::new(64, 10)]);
     static MEMORY: Arena<{ SIZES.arena_size_for::<LockFree>() }> = Arena::new();
     let system = SizeClasses::with_form::<LockFree>(&SIZES, MEMORY.take().unwrap()).unwrap();
-    let system: &'static Classes1 = Box::leak(Box::new(system));
+    let system: &'static Classes1 = forever(system);
     let block = std::thread::spawn(move || system.allocate(WORD).unwrap().cast::<u8>().addr()).join().unwrap();
     assert_ne!(system.allocate(WORD).unwrap().cast::<u8>().addr(), block);
 }

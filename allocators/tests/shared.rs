@@ -339,7 +339,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Beside each handle, one of the standard library's, of which it is expected to do the same.
-fn as_std_does<S: Sharing>(steps: &[Step]) {
+fn as_std_does_also_when_forgotten<S: Sharing>(steps: &[Step]) {
     use std::rc::Rc;
 
     let (parent, census, expected) = (Parent::default(), Census::default(), Census::default());
@@ -387,7 +387,7 @@ fn as_std_does<S: Sharing>(steps: &[Step]) {
 proptest! {
     #[test]
     fn handles_do_as_those_of_the_standard_library(steps in steps()) {
-        as_std_does::<OneThread>(&steps);
-        as_std_does::<AnyThread>(&steps);
+        as_std_does_also_when_forgotten::<OneThread>(&steps);
+        as_std_does_also_when_forgotten::<AnyThread>(&steps);
     }
 }
