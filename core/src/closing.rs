@@ -16,6 +16,7 @@ impl ProcessRef {
         }
         self.destroy_cut_off();
         self.destroy_frozen();
+        self.destroy_async_frames();
         while let Some(waker) = self.channels.frozen().find_map(|channel| channel.take_frozen_waker()) {
             drop(waker);
         }

@@ -233,6 +233,31 @@ impl<T, L: Lock> End<'_, T, L> {
         Poll::Ready(self.claim())
     }
 
+    /// The same, or the end of the stream.
+    #[inline(always)]
+    pub fn poll_read_or_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        // The scheduler has said so while it waited, and nobody has come since.
+        let has_ended = |end: &mut Self| {
+            end.node().state.get() == State::Dead
+                && end.lock().with(|| end.channel.first_waiting(Direction::Write)).is_none()
+        };
+        let poll = if has_ended(self) {
+            Poll::Ready(None)
+        } else {
+            match self.poll_read(cx, State::WaitingOrEnd) {
+                Poll::Ready(value) => Poll::Ready(Some(value)),
+                Poll::Pending if has_ended(self) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        };
+        if let Poll::Ready(None) = poll {
+            // The next one finds out for itself: another endpoint may have come.
+            self.node().state.set(State::Idle);
+            self.forget_dead_wait();
+        }
+        poll
+    }
+
     /// The other cases: several wait, the waker is foreign, the wait can never end, or the read is polled again while it
     /// is in the ring. Says whether the value is in the slot.
     #[cold]
@@ -294,7 +319,13 @@ impl<T, L: Lock> End<'_, T, L> {
         self.load(value);
     }
 
-    /// The usual cases of a poll, as in [`poll_read`](Self::poll_read).
+    /// The same, if a write has begun; if none has, there is nothing to wait for.
+    #[inline(always)]
+    pub fn poll_begun_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.node().state.get() == State::Idle { Poll::Ready(()) } else { self.poll_write(cx) }
+    }
+
+    /// The usual cases of a poll, as in [`poll_read`](Self::poll_read). A write has begun: the state is not `Idle`.
     #[inline(always)]
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (node, channel) = (self.node(), self.channel);

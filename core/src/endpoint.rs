@@ -1,6 +1,7 @@
 //! The ends of a channel.
 
 use core::fmt;
+use core::task::{Context, Poll};
 
 use fibra_allocators::{AllocError, Layout};
 
@@ -205,6 +206,98 @@ impl<'p, T, L: Lock> Writer<'p, T, L> {
         Write { end: Some(&mut self.end) }
     }
 
+    /// Begins a write, for [`poll_write`](Self::poll_write) to complete: moves a value into this endpoint's slot.
+    ///
+    /// The two are [`write`](Self::write) for those who have no `async`, such as an explicit
+    /// [`Continuation`](crate::Continuation). Nobody is offered the value before the first poll. A write that was begun
+    /// before and has not completed is taken back, and its value dropped, unless it was delivered.
+    ///
+    /// ```
+    /// use core::future::poll_fn;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u8>().unwrap();
+    ///     p.spawn(async move {
+    ///         w.begin_write(1);
+    ///         w.begin_write(2); // instead of 1
+    ///         poll_fn(|cx| w.poll_write(cx)).await;
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move { assert_eq!(r.read().await, 2) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn begin_write(&mut self, value: T) {
+        self.end.load(value);
+    }
+
+    /// Completes the write that was begun last ([`begin_write`](Self::begin_write)). Ready when a reader has the value, and
+    /// when there is nothing to complete: no write was begun, or another operation has taken it back.
+    ///
+    /// # Blocking
+    /// Once it has given `Pending`, the fibre is woken when a reader has come.
+    ///
+    /// # Collapse
+    /// May never be ready, as [`write`](Self::write).
+    ///
+    /// ```
+    /// use core::task::{Context, Poll};
+    /// use fibra_core::{Continuation, Next, Writer, coroutine};
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// /// Writes one value.
+    /// struct Once<'p>(Writer<'p, u8>);
+    ///
+    /// impl Continuation for Once<'_> {
+    ///     type Step = bool; // whether it has begun
+    ///     type Return = ();
+    ///     const START: bool = false;
+    ///
+    ///     fn resume(&mut self, has_begun: bool, cx: &mut Context<'_>) -> Poll<Next<'_, Self>> {
+    ///         if has_begun {
+    ///             core::task::ready!(self.0.poll_write(cx));
+    ///             return Next::finish(());
+    ///         }
+    ///         self.0.begin_write(7);
+    ///         Next::go(true)
+    ///     }
+    /// }
+    ///
+    /// fibra_core::run(&pool, |p| {
+    ///     let (w, mut r) = p.channel().unwrap();
+    ///     p.spawn(coroutine(Once(w))).unwrap();
+    ///     p.spawn(async move { assert_eq!(r.read().await, 7) }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end.poll_begun_write(cx)
+    }
+
+    /// Takes back the write that was begun last: the value if it was not delivered, `None` if a reader has it or if none
+    /// was begun.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, _r) = p.channel::<&str>().unwrap();
+    ///     w.begin_write("nobody reads this");
+    ///     assert_eq!(w.cancel_write(), Some("nobody reads this"));
+    ///     assert_eq!(w.cancel_write(), None);
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_write(&mut self) -> Option<T> {
+        self.end.take_undelivered()
+    }
+
     /// Writes a value if a reader waits for one; otherwise gives it back. Never waits.
     ///
     /// # Errors
@@ -325,6 +418,68 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
     #[inline]
     pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
         ReadOrEnd { end: Some(&mut self.end) }
+    }
+
+    /// Reads a value, for those who have no `async`, such as an explicit [`Continuation`](crate::Continuation): as
+    /// [`read`](Self::read).
+    ///
+    /// A value that comes after this has given `Pending` stays with the reader, for its next read of whatever kind. So one
+    /// fibre can poll several readers, and loses nothing.
+    ///
+    /// # Blocking
+    /// Once it has given `Pending`, the fibre is woken when a value has come.
+    ///
+    /// # Collapse
+    /// May never be ready, as [`read`](Self::read).
+    ///
+    /// ```
+    /// use core::future::poll_fn;
+    /// use core::task::Poll;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (_w1, mut r1) = p.channel::<u8>().unwrap();
+    ///     let (mut w2, mut r2) = p.channel::<u8>().unwrap();
+    ///     p.spawn(async move {
+    ///         let first = poll_fn(|cx| match r1.poll_read(cx) {
+    ///             Poll::Ready(value) => Poll::Ready(value),
+    ///             Poll::Pending => r2.poll_read(cx),
+    ///         });
+    ///         assert_eq!(first.await, 2);
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move { w2.write(2).await }).unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.end.poll_read(cx, State::Waiting)
+    }
+
+    /// Reads a value, or `None` if none can come any more: [`poll_read`](Self::poll_read) as
+    /// [`read_or_end`](Self::read_or_end) is to [`read`](Self::read).
+    ///
+    /// ```
+    /// use core::future::poll_fn;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 256, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut w, mut r) = p.channel::<u8>().unwrap();
+    ///     p.spawn(async move { w.write(1).await }).unwrap();
+    ///     p.spawn(async move {
+    ///         assert_eq!(poll_fn(|cx| r.poll_read_or_end(cx)).await, Some(1));
+    ///         assert_eq!(poll_fn(|cx| r.poll_read_or_end(cx)).await, None);
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn poll_read_or_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.end.poll_read_or_end(cx)
     }
 
     /// Reads a value if there is one: from a read that was dropped after delivery, or from a writer that waits. Never
@@ -524,6 +679,92 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     pub fn try_read(&mut self) -> Option<T> {
         self.clear_write();
         self.reader.try_read()
+    }
+
+    /// Begins a write, for [`poll_write`](Self::poll_write) to complete, as [`Writer::begin_write`] does. A read that was
+    /// polled before no longer waits.
+    ///
+    /// ```
+    /// use core::future::poll_fn;
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// let (_, outcome) = fibra_core::run(&pool, |p| {
+    ///     let (mut one, mut other) = p.two_way::<u8>().unwrap();
+    ///     p.spawn(async move {
+    ///         one.begin_write(1);
+    ///         poll_fn(|cx| one.poll_write(cx)).await;
+    ///         assert_eq!(poll_fn(|cx| one.poll_read(cx)).await, 2);
+    ///         assert_eq!(poll_fn(|cx| one.poll_read_or_end(cx)).await, None);
+    ///     })
+    ///     .unwrap();
+    ///     p.spawn(async move {
+    ///         assert_eq!(other.read().await, 1);
+    ///         other.write(2).await;
+    ///     })
+    ///     .unwrap();
+    /// })?;
+    /// assert_eq!(outcome.finished, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn begin_write(&mut self, value: T) {
+        if self.reader.node().is_waiting() {
+            self.reader.clear_read();
+        }
+        self.writer.load(value);
+    }
+
+    /// Completes the write that was begun last, as [`Writer::poll_write`] does; see [`begin_write`](Self::begin_write) for
+    /// an example.
+    ///
+    /// # Blocking
+    /// Once it has given `Pending`, the fibre is woken when another endpoint has come to read.
+    ///
+    /// # Collapse
+    /// May never be ready, as [`write`](Self::write).
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writer.poll_begun_write(cx)
+    }
+
+    /// Takes back the write that was begun last, as [`Writer::cancel_write`] does.
+    ///
+    /// ```
+    /// # use fibra_core::{MemReq, SizeClasses, table};
+    /// # let mut memory = [core::mem::MaybeUninit::uninit(); 16 * 1024];
+    /// # let pool = SizeClasses::new(&table([MemReq { block_size: 512, n_blocks: 16 }]), &mut memory)?;
+    /// fibra_core::run(&pool, |p| {
+    ///     let (mut one, _other) = p.two_way::<u8>().unwrap();
+    ///     one.begin_write(1);
+    ///     assert_eq!(one.cancel_write(), Some(1));
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_write(&mut self) -> Option<T> {
+        self.writer.take_undelivered()
+    }
+
+    /// Reads a value, as [`Reader::poll_read`] does; see [`begin_write`](Self::begin_write) for an example. A write that
+    /// was begun before is taken back, and its value dropped, unless it was delivered.
+    ///
+    /// # Blocking
+    /// Once it has given `Pending`, the fibre is woken when a value has come.
+    ///
+    /// # Collapse
+    /// May never be ready, as [`read`](Self::read).
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.clear_write();
+        self.reader.poll_read(cx, State::Waiting)
+    }
+
+    /// Reads a value, or `None` if none can come any more, as [`Reader::poll_read_or_end`] does; see
+    /// [`begin_write`](Self::begin_write) for an example.
+    #[inline]
+    pub fn poll_read_or_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.clear_write();
+        self.reader.poll_read_or_end(cx)
     }
 
     /// Makes another endpoint of the same channel. Takes one block, and constant time.

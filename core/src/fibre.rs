@@ -34,6 +34,9 @@ use portable_atomic::{AtomicBool, Ordering};
 use crate::hub::WakeCell;
 use crate::process::{Process, ProcessRef};
 
+/// How the name of a [`Coroutine`](crate::Coroutine)'s type begins; that of its routine follows.
+const COROUTINE: &str = concat!(env!("CARGO_CRATE_NAME"), "::coroutine::Coroutine<");
+
 /// In the run queue. Set by `ProcessCore::ready` and by spawn, cleared when the scheduler pops the fibre.
 pub(crate) const QUEUED: u32 = 1 << 29;
 /// The future is gone. Set before it is dropped; the block stays while the run queue or a linked node refers to it.
@@ -160,12 +163,15 @@ impl FibreRef {
         self.release_if_unused(process);
     }
 
-    /// What the fibre is called: its given name, or the type of its future.
+    /// What the fibre is called: its given name, or the type of its future or routine.
     pub fn name(self) -> &'static str {
         if let Some(name) = self.extra().and_then(|extra| extra.name) {
             return name;
         }
         let mut name = (self.vtable.get().type_name)();
+        if let Some(routine) = name.strip_prefix(COROUTINE).and_then(|name| name.strip_suffix('>')) {
+            name = routine;
+        }
         while let Some(shorter) = name.strip_suffix("::{{closure}}") {
             name = shorter;
         }

@@ -52,9 +52,11 @@
 //! | run a process | [`run`]; with a wake hub, a report, a way of catching panics: [`Setup`] |
 //! | spawn, make channels, stop, dump | the methods of [`Process`] |
 //! | names, essential fibres, wakers | [`Process::fibre`] gives [`FibreOptions`] |
+//! | ready-made fibres, and pipelines of them | [`chips`], [`Process::pipe`] |
 //! | read and write | [`Reader`], [`Writer`]; both ways: [`Endpoint`] |
+//! | write routines as explicit state machines, with subroutines and recursion | [`Continuation`], [`Frame`], [`coroutine`] |
 //! | await something else than a channel | [`Hub`], [`FibreOptions::waker`] |
-//! | how much memory | [`fibre_layout`], [`channel_layout`], [`dup_layout`] |
+//! | how much memory | [`fibre_layout`], [`channel_layout`], [`dup_layout`], [`frame_layout`] |
 //!
 //! # What a fibre can rely on
 //!
@@ -66,8 +68,8 @@
 //!   parks, yields or ends. A process is deterministic, and nothing that is ready starves.
 //! - A read or write that is dropped at any moment (a timeout, a `select`) loses nothing: a value that was delivered comes
 //!   from the endpoint's next read.
-//! - Only making a channel, `dup`, spawning and reserving allocate. Reading, writing, waking, collapsing and reporting do
-//!   not, and take constant time.
+//! - Only making a channel, `dup`, a subroutine's frame, spawning and reserving allocate. Reading, writing, waking,
+//!   collapsing and reporting do not, and take constant time.
 //!
 //! # Combinators and foreign futures
 //!
@@ -85,36 +87,49 @@
 #[cfg(fibra_loom)]
 extern crate std;
 
+mod async_frame;
 mod channel;
 mod channels;
+pub mod chips;
 mod closing;
+mod continuation;
+mod coroutine;
 mod end;
 mod endpoint;
 mod fibre;
+mod frame;
 mod hub;
 #[cfg(all(test, fibra_loom))]
 mod hub_model;
 mod node;
 mod operation;
 mod outcome;
+mod pipeline;
 mod process;
 mod reporting;
 mod reservation;
 mod run;
 mod scheduler;
 mod spawn;
+mod stack;
+mod steps;
 mod sync;
 mod waker;
 mod yield_now;
 
+pub use async_frame::Async;
+pub use continuation::{Continuation, Next};
+pub use coroutine::{Call, Coroutine, coroutine};
 pub use endpoint::{Endpoint, Reader, Writer, channel_layout, dup_layout, two_way_layout};
 /// What a program needs of `fibra-allocators` at the least.
 pub use fibra_allocators::{AllocError, AllocRef, Allocator, Arena, Layout, Lock, MemReq, NoLock, SizeClasses, table};
 pub use fibre::{fibre_layout, fibre_layout_of, fibre_layout_with_options};
+pub use frame::{Curried, Frame, NoFrame, frame_layout};
 pub use hub::{Hub, HubCore, Idle, StopHandle, WakeCell, WakeHub};
 pub use node::Direction;
 pub use operation::{Read, ReadOrEnd, Write};
 pub use outcome::{Cause, Failure, Fate, Outcome, Report, Wait};
+pub use pipeline::{Pipe, PipeError, PipeErrorKind};
 pub use process::Process;
 pub use reservation::Reservation;
 pub use run::{Catch, Setup, run};

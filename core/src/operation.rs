@@ -165,21 +165,7 @@ impl<T, L: Lock> Future for ReadOrEnd<'_, '_, T, L> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.get_mut();
         let Some(end) = &mut this.end else { return Poll::Ready(None) };
-        let has_ended = |end: &mut End<'_, T, L>| end.node().state.get() == State::Dead;
-        let poll = if has_ended(end) {
-            // The scheduler has said so while it waited.
-            Poll::Ready(None)
-        } else {
-            match end.poll_read(cx, State::WaitingOrEnd) {
-                Poll::Ready(value) => Poll::Ready(Some(value)),
-                Poll::Pending if has_ended(end) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        };
-        if let Poll::Ready(None) = poll {
-            // The next one finds out for itself: another endpoint may have come.
-            end.node().state.set(State::Idle);
-        }
+        let poll = end.poll_read_or_end(cx);
         if poll.is_ready() {
             this.end = None;
         }

@@ -9,6 +9,7 @@ use core::task::Waker;
 
 use fibra_allocators::{AllocRef, Layout};
 
+use crate::async_frame::Entry;
 use crate::channels::Channels;
 use crate::fibre::{Fibre, FibreRef, marker};
 use crate::hub::{Outside, StopHandle, WakeCell};
@@ -111,6 +112,8 @@ pub(crate) struct ProcessCore {
     /// The first essential fibre that was lost.
     pub lost: Cell<Option<Report>>,
     pub dump: Cell<bool>,
+    /// The `async` routines in frames.
+    pub async_frames: Cell<Option<NonNull<Entry>>>,
 
     pub outside: Option<Outside>,
     /// The wake cells of this process's fibres.
@@ -215,6 +218,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
                 panicked_last: Cell::new(None),
                 lost: Cell::new(None),
                 dump: Cell::new(false),
+                async_frames: Cell::new(None),
                 outside,
                 cells: Cell::new(None),
                 generation,

@@ -604,25 +604,34 @@ impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Future for SpawnNext<'p, '_, 
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some(future) = this.future.take() else { return Poll::Ready(Ok(())) };
-        let process = this.process;
-        let spawned = match this.options {
-            Some(options) => options.start(future, |future| future, true),
-            None => match process.block_for(Task::<F, ()>::LAYOUT) {
-                Ok(block) => {
-                    // SAFETY: the block has that layout, and comes from this process's allocator.
-                    unsafe { process.start(block, (), || future, true) };
-                    Ok(())
-                }
-                Err(kind) => Err(SpawnError { kind, future }),
-            },
-        };
-        match spawned {
+        if this.future.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        match this.start() {
             Ok(()) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> SpawnNext<'p, '_, F, A> {
+    /// Spawns the fibre, before all that are ready.
+    pub(crate) fn start(&mut self) -> Result<(), SpawnError<F>> {
+        let Some(future) = self.future.take() else { return Ok(()) };
+        let process = self.process;
+        match self.options {
+            Some(options) => options.start(future, |future| future, true),
+            None => match process.block_for(Task::<F, ()>::LAYOUT) {
+                Ok(block) => {
+                    // SAFETY: the block has that layout, and comes from this process's allocator. `F: 'p`.
+                    unsafe { process.start(block, (), || future, true) };
+                    Ok(())
+                }
+                Err(kind) => Err(SpawnError { kind, future }),
+            },
         }
     }
 }

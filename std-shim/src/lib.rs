@@ -71,9 +71,11 @@ pub use fibra_allocators::{
     AllocError, AllocRef, Allocator, Arena, ClassStats, Layout, MemReq, SizeClasses, Table, fixup, table,
 };
 pub use fibra_core::{
-    Cause, Direction, Endpoint, Failure, Fate, FibreOptions, Lock, NoLock, Outcome, Read, ReadOrEnd, Reader, Report,
-    Reservation, SpawnError, SpawnErrorKind, SpawnNext, StopHandle, Wait, Write, Writer, YieldNow, channel_layout,
-    dup_layout, fibre_layout, fibre_layout_of, fibre_layout_with_options, two_way_layout, yield_now,
+    Async, Call, Cause, Continuation, Coroutine, Curried, Direction, Endpoint, Failure, Fate, FibreOptions, Frame,
+    Lock, Next, NoFrame, NoLock, Outcome, Pipe, PipeError, PipeErrorKind, Read, ReadOrEnd, Reader, Report, Reservation,
+    SpawnError, SpawnErrorKind, SpawnNext, StopHandle, Wait, Write, Writer, YieldNow, channel_layout, chips, coroutine,
+    dup_layout, fibre_layout, fibre_layout_of, fibre_layout_with_options, frame_layout, steps, two_way_layout,
+    yield_now,
 };
 pub use malloc::Malloc;
 pub use memory::{Memory, Pool};

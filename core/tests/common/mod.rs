@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of this")]
 
+pub mod routines;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -15,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Poll, Wake};
 
 use fibra_core::{
-    AllocError, AllocRef, Allocator, Failure, Idle, Layout, MemReq, Outcome, Process, SizeClasses, table,
+    AllocError, AllocRef, Allocator, Failure, Idle, Layout, MemReq, Outcome, Process, Reader, SizeClasses, table,
 };
 
 const POISON: u8 = 0xDB;
@@ -79,6 +81,11 @@ impl Checking {
     /// Makes all requests from now on fail.
     pub fn fail_all(&self) {
         self.fail.set(Some((self.calls.get(), usize::MAX)));
+    }
+
+    /// Makes all requests from `nth` on (counted from 0, over the allocator's life) fail.
+    pub fn fail_from(&self, nth: usize) {
+        self.fail.set(Some((nth, usize::MAX)));
     }
 
     pub fn fail_none(&self) {
@@ -262,6 +269,33 @@ impl Drop for Token<'_> {
     }
 }
 
+/// A number that must be dropped exactly once, and so must each of its copies.
+pub struct Value<'a> {
+    _token: Token<'a>,
+    pub n: u64,
+    copies: &'a Copies,
+}
+
+/// Makes values, and counts their copies.
+#[derive(Default)]
+pub struct Copies {
+    pub tally: Tally,
+    pub made: Cell<usize>,
+}
+
+impl Copies {
+    pub fn value(&self, n: u64) -> Value<'_> {
+        Value { _token: self.tally.token(), n, copies: self }
+    }
+}
+
+impl Clone for Value<'_> {
+    fn clone(&self) -> Self {
+        self.copies.made.set(self.copies.made.get() + 1);
+        self.copies.value(self.n)
+    }
+}
+
 /// Calls a function when it is dropped.
 pub struct OnDrop<F: FnMut()>(pub F);
 
@@ -308,6 +342,16 @@ pub async fn poll_and_forget<F: Future + Unpin>(mut future: F) {
 pub async fn rounds(n: usize) {
     for _ in 0..n {
         fibra_core::yield_now().await;
+    }
+}
+
+/// Reads up to `n` values, and leaves.
+pub async fn take<'a>(n: usize, mut from: Reader<'_, Value<'a>>, seen: &Trace<u64>) {
+    for _ in 0..n {
+        match from.read_or_end().await {
+            Some(value) => seen.push(value.n),
+            None => break,
+        }
     }
 }
 
