@@ -14,6 +14,7 @@ fn networks(criterion: &mut Criterion) {
         (Workload::Ring, 200),
         (Workload::Spawn, 1_000),
         (Workload::Skynet, 100_000),
+        (Workload::Call, 100_000),
     ] {
         let mut group = criterion.benchmark_group(workload.name());
         group

@@ -1,6 +1,7 @@
 //! Who takes part in the network workloads; a file each.
 #![allow(unused_mut, reason = "the text is everybody's; some endpoints are used through `&mut`, some through `&`")]
 
+pub(crate) mod calls;
 mod embassy;
 mod embassy_executor;
 mod fibra;
@@ -9,6 +10,7 @@ mod floor_executor;
 mod futures_intrusive;
 mod kanal;
 mod region;
+mod steps;
 mod tokio;
 
 /// One scheduler with one kind of channel, and the workloads on it. Each takes a size and returns an answer.
@@ -48,8 +50,9 @@ macro_rules! network {
 }
 
 /// Everybody, fibra first: the others are compared with it.
-pub const ALL: [Network; 6] = [
+pub const ALL: [Network; 7] = [
     network!("fibra", fibra),
+    network!("fibra-steps", steps),
     network!("floor", floor),
     network!("embassy", embassy),
     network!("kanal", kanal),

@@ -19,17 +19,23 @@
 //! | name | scheduler | channel |
 //! | --- | --- | --- |
 //! | `fibra` | one single-threaded process over size classes | sequential channel |
+//! | `fibra-steps` | the same | the same |
 //! | `floor` | a queue of raw pointers, free lists | one value, one writer, one reader; nothing else |
 //! | `embassy` | `embassy-executor`, raw, pender sets a flag | `embassy-sync` `Channel<NoopRawMutex, u64, 1>` in an `Rc` |
 //! | `kanal` | tokio, current thread | `bounded_async(0)` |
 //! | `tokio` | tokio, current thread | `mpsc::channel(1)` |
 //! | `futures-intrusive` | the floor's | `LocalUnbufferedChannel` in an `Rc` |
 //!
+//! `fibra-steps` is fibra with its routines written by hand as explicit continuations
+//! ([`Continuation`](fibra_core::Continuation)) instead of `async` blocks: what a compiler for another language would make.
+//! [`Workload::Call`] has contenders of its own.
+//!
 //! `floor` is no runtime that one could use: nothing in it can be cancelled, dropped early, duplicated or woken from
 //! elsewhere. It says how much of a figure is the machine's and how much is the price of being safe.
 //!
 //! The text of each workload is written once (`src/workloads.rs`) and compiled once per contender against that
-//! contender's own types, so that nobody pays for an adapter.
+//! contender's own types, so that nobody pays for an adapter. Only `fibra-steps` has a text of its own
+//! (`src/contenders/steps.rs`), with the same fibres and channels.
 //!
 //! # The memory pools
 //!
@@ -62,6 +68,9 @@
 //! * **Skynet.** kanal, tokio, futures-intrusive and fibra give ten children one channel with ten writers. embassy's
 //!   channel of one wakes one writer at a time and the floor's knows only one, so both get a channel per child.
 //!   Each sample is the second run in a fresh process: page faults are over, and nobody inherits another's heap.
+//! * **Addresses.** Where a stack lies relative to the arenas is chance, and moves most figures by a few per cent and some by
+//!   a fifth. `versus` takes each round's samples elsewhere on the stack; criterion does not, so run it several times.
+//!   fibra's size classes are laid out so that its fibres and channels do not get in each other's way; nobody else's memory is.
 //! * **Ends.** When a network is done, tokio stops and destroys what is left; the others run until nothing is ready.
 //!   fibra in addition decides for each parked fibre whether it may ever run again. All of this is inside the time taken.
 //! * **Bytes.** The `bytes` row is resident memory, taken in a fresh process for each contender, so it contains what

@@ -39,12 +39,12 @@ thread_local! {
     static ARENA: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(SIZES.arena_size()));
 }
 
-type Classes<'a> = SizeClasses<14, Borrowed<'a>>;
-type Process<'p, 'a> = &'p fibra_core::Process<'p, 'a, &'a Classes<'a>>;
-type Writer<'p> = fibra_core::Writer<'p, u64>;
-type Reader<'p> = fibra_core::Reader<'p, u64>;
+pub(super) type Classes<'a> = SizeClasses<14, Borrowed<'a>>;
+pub(super) type Process<'p, 'a> = &'p fibra_core::Process<'p, 'a, &'a Classes<'a>>;
+pub(super) type Writer<'p> = fibra_core::Writer<'p, u64>;
+pub(super) type Reader<'p> = fibra_core::Reader<'p, u64>;
 
-fn run(set_up: impl for<'p, 'a> FnOnce(Process<'p, 'a>, Answer)) -> u64 {
+pub(super) fn run(set_up: impl for<'p, 'a> FnOnce(Process<'p, 'a>, Answer)) -> u64 {
     ARENA.with_borrow_mut(|arena| {
         let classes = SizeClasses::new(&SIZES, arena).expect("an arena's size always does");
         let (answer, mut result) = oneshot::channel();
@@ -55,19 +55,19 @@ fn run(set_up: impl for<'p, 'a> FnOnce(Process<'p, 'a>, Answer)) -> u64 {
 }
 
 #[inline]
-fn spawn<'p>(p: Process<'p, '_>, future: impl Future<Output = ()> + 'p) {
+pub(super) fn spawn<'p>(p: Process<'p, '_>, future: impl Future<Output = ()> + 'p) {
     if p.spawn(future).is_err() {
         panic!("the arena has too few blocks");
     }
 }
 
 #[inline]
-fn channel<'p>(p: Process<'p, '_>) -> (Writer<'p>, Reader<'p>) {
+pub(super) fn channel<'p>(p: Process<'p, '_>) -> (Writer<'p>, Reader<'p>) {
     p.channel().expect("the arena has enough blocks")
 }
 
 #[inline]
-fn duplicate<'p>(writer: &Writer<'p>) -> Writer<'p> {
+pub(super) fn duplicate<'p>(writer: &Writer<'p>) -> Writer<'p> {
     writer.dup().expect("the arena has enough blocks")
 }
 
