@@ -12,6 +12,8 @@ cd "$(dirname "$0")"
 
 # The first compares and swaps; the second has to do without. One machine runs the code of both.
 chips=(thumbv7m thumbv6m)
+# Those that are weighed.
+images=(squares squares-by-hand same-fringe squares-bare squares-by-hand-bare bare bare-fixed-block bare-size-classes)
 # What is small, and what is fast.
 profiles=(release fast)
 # Compilers differ a little: the code may be so many per cent larger or smaller than the golden file says. Static data is
@@ -59,7 +61,7 @@ for chip in "${chips[@]}"; do build+=(--target "$chip-none-eabi"); done
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/cortex-m3"
 "${build[@]}" --release
-"${build[@]}" --profile fast --bin pools --bin costs
+"${build[@]}" --profile fast --bin pools --bin costs --bin call-costs
 
 now=$(mktemp -d)
 trap 'rm -r "$now"' EXIT
@@ -90,7 +92,7 @@ golden_text() { # chip, image
 
 mkdir -p golden
 for chip in "${chips[@]}"; do
-    for image in squares squares-bare bare bare-fixed-block bare-size-classes pools; do
+    for image in "${images[@]}" pools; do
         for profile in "${profiles[@]}"; do
             [ "$profile" = release ] || [ "$image" = pools ] || continue
             run "$chip" "$profile" "$image" "$now/output"
@@ -104,7 +106,7 @@ for chip in "${chips[@]}"; do
     done
 
     # One line for each image: its name, and the bytes of code and constants (without the vector table), data, bss.
-    for image in squares squares-bare bare bare-fixed-block bare-size-classes; do
+    for image in "${images[@]}"; do
         size -A "$(image_of "$chip" release "$image")" | awk -v image="$chip/$image" '
             $1 == ".text" || $1 == ".rodata" { text += $2 }
             $1 == ".data" { data = $2 }
@@ -113,10 +115,12 @@ for chip in "${chips[@]}"; do
     done >>"$now/sizes.txt"
 
     # One line for each form: where, what, and the instructions of an allocation for the first time, of one of a released
-    # block, and of a release.
+    # block, and of a release; likewise the instructions of a call of a subroutine in a frame that is kept, in one that is
+    # taken for each call, and by an async block.
     for profile in "${profiles[@]}"; do
         run "$chip" "$profile" costs "$now/output"
-        awk -v where="$chip/$profile" 'NR > 1 { print where "/" $1 "/" $2, $3, $4, $5 }' "$now/output" >>"$now/costs.txt"
+        run "$chip" "$profile" call-costs "$now/more"
+        awk -v where="$chip/$profile" 'FNR > 1 { print where "/" $1 "/" $2, $3, $4, $5 }' "$now/output" "$now/more" >>"$now/costs.txt"
     done
 done
 
@@ -156,7 +160,7 @@ unlike=$(awk -v per_cent=$tolerance_per_cent -v least=$tolerance_instructions '
 # Formatting, and panics that carry it, must not come into an image that prints nothing. What the compiler itself puts
 # into each async fn (a poll after the end) goes to the panic handler without any.
 for chip in "${chips[@]}"; do
-    for image in squares-bare bare-fixed-block bare-size-classes; do
+    for image in squares-bare squares-by-hand-bare bare-fixed-block bare-size-classes; do
         symbols=$(nm -C "$(image_of "$chip" release "$image")" | cut -d ' ' -f 3- | sort -u)
         unwanted=$(grep -E 'core::fmt::|core::panicking::|core::result::unwrap|core::option::(unwrap|expect)|slice_index|core::str::' \
             <<<"$symbols" | grep -vE 'core::panicking::(panic_fmt|panic_const::panic_const_async_fn_resumed)$' || true)

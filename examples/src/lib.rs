@@ -3,8 +3,11 @@
 #![no_std]
 
 pub mod ring;
+pub mod same_fringe;
 pub mod sieve;
 pub mod squares;
+pub mod squares_by_hand;
+pub mod tree;
 
 #[cfg(feature = "std")]
 pub mod command_line;
@@ -12,3 +15,5 @@ pub mod command_line;
 pub mod json;
 #[cfg(feature = "std")]
 pub mod pools;
+#[cfg(feature = "std")]
+pub mod stack_language;

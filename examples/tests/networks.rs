@@ -5,55 +5,67 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
 use fibra_core::{Setup, SizeClasses, run};
-use fibra_examples::{ring, sieve, squares};
+use fibra_examples::{ring, sieve};
 use fibra_std::{Malloc, MemReq, table};
 
-#[test]
-fn the_squares_need_no_more_than_their_table() {
-    let mut memory = [MaybeUninit::uninit(); squares::SIZES.arena_size() + 16];
-    let pool = SizeClasses::new(&squares::SIZES, &mut memory).unwrap();
-    for _ in 0..3 {
-        let shown = RefCell::new(Vec::new());
-        let (spawned, outcome) = run(&pool, |p| {
-            squares::spawn(p, [3, 1, u32::MAX], |square| {
-                shown.borrow_mut().push(square);
-                ControlFlow::Continue(())
-            })
-        })
-        .unwrap();
-        assert_eq!(spawned, Ok(()));
-        assert_eq!(shown.into_inner(), [9, 1, 18_446_744_065_119_617_025]);
-        assert_eq!((outcome.finished, outcome.collapsed), (1, 2));
-        assert!(pool.classes().all(|class| class.live == 0));
-    }
+/// The same tests of the same network, written in two ways, which need so many blocks.
+macro_rules! squares {
+    ($($squares:ident: $blocks:literal),*) => {$(
+        mod $squares {
+            use super::*;
+            use fibra_examples::$squares;
+
+            #[test]
+            fn need_no_more_than_their_table() {
+                let mut memory = [MaybeUninit::uninit(); $squares::SIZES.arena_size() + 16];
+                let pool = SizeClasses::new(&$squares::SIZES, &mut memory).unwrap();
+                for _ in 0..3 {
+                    let shown = RefCell::new(Vec::new());
+                    let (spawned, outcome) = run(&pool, |p| {
+                        $squares::spawn(p, [3, 1, u32::MAX], |square| {
+                            shown.borrow_mut().push(square);
+                            ControlFlow::Continue(())
+                        })
+                    })
+                    .unwrap();
+                    assert_eq!(spawned, Ok(()));
+                    assert_eq!(shown.into_inner(), [9, 1, 18_446_744_065_119_617_025]);
+                    assert_eq!((outcome.finished, outcome.collapsed), (1, 2));
+                    assert!(pool.classes().all(|class| class.live == 0));
+                }
+            }
+
+            #[test]
+            fn are_dissolved_by_a_consumer_that_stops() {
+                let pool = SizeClasses::in_parent(&$squares::SIZES, Malloc).unwrap();
+                let mut shown = 0;
+                let seen = &mut shown;
+                let (_, outcome) = run(&pool, |p| {
+                    $squares::spawn(p, 0.., |_| {
+                        *seen += 1;
+                        if *seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    })
+                })
+                .unwrap();
+                assert_eq!(shown, 3);
+                assert_eq!((outcome.finished, outcome.collapsed), (1, 2));
+            }
+
+            #[test]
+            fn every_shortage_of_memory_is_an_error_and_leaves_nothing() {
+                for n_blocks in 1..$blocks {
+                    let pool = SizeClasses::in_parent(&table([MemReq::new(512, n_blocks)]), Malloc).unwrap();
+                    let (spawned, outcome) = run(&pool, |p| $squares::spawn(p, 0..3, |_| ControlFlow::Continue(()))).unwrap();
+                    assert!(spawned.is_err(), "{n_blocks} blocks do for everything");
+                    assert_eq!(outcome.deadlocked, 0);
+                    assert!(pool.classes().all(|class| class.live == 0));
+                }
+            }
+        }
+    )*};
 }
 
-#[test]
-fn a_consumer_that_stops_dissolves_the_squares() {
-    let pool = SizeClasses::in_parent(&squares::SIZES, Malloc).unwrap();
-    let mut shown = 0;
-    let seen = &mut shown;
-    let (_, outcome) = run(&pool, |p| {
-        squares::spawn(p, 0.., |_| {
-            *seen += 1;
-            if *seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-    })
-    .unwrap();
-    assert_eq!(shown, 3);
-    assert_eq!((outcome.finished, outcome.collapsed), (1, 2));
-}
-
-#[test]
-fn every_shortage_of_memory_is_an_error_and_leaves_nothing() {
-    for n_blocks in 1..5 {
-        let pool = SizeClasses::in_parent(&table([MemReq::new(512, n_blocks)]), Malloc).unwrap();
-        let (spawned, outcome) = run(&pool, |p| squares::spawn(p, 0..3, |_| ControlFlow::Continue(()))).unwrap();
-        assert!(spawned.is_err(), "{n_blocks} blocks do for two channels and three fibres");
-        assert_eq!(outcome.deadlocked, 0);
-        assert!(pool.classes().all(|class| class.live == 0));
-    }
-}
+squares!(squares: 5, squares_by_hand: 6);
 
 #[test]
 fn the_sieve_fits_in_its_table_to_the_last_prime() {

@@ -1,9 +1,12 @@
 //! The programs as their users meet them: what they print, and how they end.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const SQUARES: &str = env!("CARGO_BIN_EXE_squares");
+const SQUARES_BY_HAND: &str = env!("CARGO_BIN_EXE_squares-by-hand");
+const SAME_FRINGE: &str = env!("CARGO_BIN_EXE_same-fringe");
 const SIEVE: &str = env!("CARGO_BIN_EXE_sieve");
 const DEADLOCK: &str = env!("CARGO_BIN_EXE_deadlock");
 const JSON_POOLS: &str = env!("CARGO_BIN_EXE_json-pools");
@@ -60,11 +63,62 @@ fn squares_prints_as_many_as_asked() {
     assert_eq!(many.lines().nth(69_999), Some("4899860001"), "more than fits in 32 bits");
 }
 
+/// What a program prints before it accounts for its memory.
+fn until_memory(printed: &str) -> &str {
+    printed.split("block size").next().unwrap()
+}
+
+#[test]
+fn squares_by_hand_are_the_same_to_the_byte() {
+    for count in ["0", "1", "2", "20", "70000"] {
+        let (printed, by_hand) = (prints(SQUARES, &[count]), prints(SQUARES_BY_HAND, &[count]));
+        assert_eq!(until_memory(&printed), until_memory(&by_hand));
+        assert_eq!(by_hand.lines().count(), printed.lines().count());
+        // Two channels, three fibres, and the frame of the subroutine.
+        let all = by_hand.lines().last().unwrap();
+        assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["all", "12", "6", "0"]);
+    }
+    let twenty = prints(SQUARES_BY_HAND, &[]);
+    assert!(twenty.starts_with("0\n1\n4\n9\n") && twenty.contains("\n361\n1 finished, 2 collapsed\n"), "{twenty}");
+}
+
+#[test]
+fn same_fringe_compares_a_million_leaves_and_accounts_for_its_frames() {
+    let printed = prints(SAME_FRINGE, &[]);
+    let parts = [
+        "balanced and ragged:\nthe same 1000000 leaves\n3 finished, 0 collapsed\n",
+        "balanced and ragged, one leaf changed:\n\
+         500000 leaves alike, then 500000 on the left and 1000000 on the right\n1 finished, 2 collapsed\n",
+        "leaning left and leaning right:\nthe same 100000 leaves\n3 finished, 0 collapsed\n",
+    ];
+    for part in parts {
+        assert!(printed.contains(part), "{printed}");
+    }
+    let totals = printed.lines().filter_map(|line| line.trim_start().strip_prefix("all "));
+    let totals: Vec<Vec<usize>> =
+        totals.map(|line| line.split_whitespace().map(|n| n.parse().unwrap()).collect()).collect();
+    assert_eq!(totals.len(), parts.len());
+    assert!(totals.iter().all(|columns| columns[2] == 0), "nothing is live: {printed}");
+    assert!(totals[0][1] < 100 && totals[1][1] < 100 && totals[2][1] > 100_000, "{printed}");
+}
+
+#[test]
+fn same_fringe_with_too_few_frames_says_how_far_it_came() {
+    let output = run(SAME_FRINGE, &["1000"]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    let said = complaint.strip_prefix("same-fringe: no frame of ").expect(&complaint);
+    assert!(said.contains("level 1001 of a tree") && said.ends_with("try more than 1000 frames\n"), "{complaint}");
+    // What could be compared was.
+    assert!(String::from_utf8(output.stdout).unwrap().contains("the same 1000000 leaves\n"));
+}
+
 #[test]
 fn the_firmware_prints_the_same() {
-    let golden = include_str!("../cortex-m3/golden/squares.txt");
-    let until_memory = |text: &str| text.split("block size").next().unwrap().to_owned();
-    assert_eq!(until_memory(golden), until_memory(&prints(SQUARES, &[])));
+    let squares = include_str!("../cortex-m3/golden/squares.txt");
+    assert_eq!(until_memory(squares), until_memory(&prints(SQUARES, &[])));
+    let by_hand = include_str!("../cortex-m3/golden/squares-by-hand.txt");
+    assert_eq!(until_memory(by_hand), until_memory(squares));
 }
 
 #[test]
@@ -150,8 +204,8 @@ fn json_pools_computes_what_it_would_on_the_heap() {
 
 #[test]
 fn arguments_that_mean_nothing_get_the_usage() {
-    for (program, name) in [(SQUARES, "squares"), (SIEVE, "sieve"), (DEADLOCK, "deadlock"), (JSON_POOLS, "json-pools")]
-    {
+    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS] {
+        let name = Path::new(program).file_stem().expect("a file").display();
         let wrong: [&[&str]; 9] = [
             &["x"],
             &[""],
@@ -170,6 +224,7 @@ fn arguments_that_mean_nothing_get_the_usage() {
         }
     }
     assert!(complains(DEADLOCK, &["0"], 2).starts_with("usage: deadlock "));
+    assert!(complains(SAME_FRINGE, &["0"], 2).starts_with("usage: same-fringe "));
 }
 
 #[cfg(unix)]
@@ -182,7 +237,7 @@ fn an_argument_that_is_no_text_gets_the_usage() {
 
 #[test]
 fn help_is_given_where_it_is_asked_for() {
-    for program in [SQUARES, SIEVE, DEADLOCK, JSON_POOLS] {
+    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS] {
         for help in ["--help", "-h"] {
             assert!(prints(program, &[help]).starts_with("usage: "));
         }
@@ -191,7 +246,7 @@ fn help_is_given_where_it_is_asked_for() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    for (program, size) in [(SQUARES, "1000000"), (SIEVE, "20000"), (DEADLOCK, "10000")] {
+    for (program, size) in [(SQUARES, "1000000"), (SQUARES_BY_HAND, "1000000"), (SIEVE, "20000"), (DEADLOCK, "10000")] {
         let mut child = Command::new(program)
             .arg(size)
             .stdout(Stdio::piped())
@@ -209,7 +264,15 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error_with_a_message() {
-    for (program, size) in [(SQUARES, "100000"), (SIEVE, "30000"), (DEADLOCK, "1000"), (JSON_POOLS, "1")] {
+    let programs = [
+        (SQUARES, "100000"),
+        (SQUARES_BY_HAND, "100000"),
+        (SAME_FRINGE, "200000"),
+        (SIEVE, "30000"),
+        (DEADLOCK, "1000"),
+        (JSON_POOLS, "1"),
+    ];
+    for (program, size) in programs {
         let full = std::fs::File::create("/dev/full").expect("a device that is always full");
         let output = Command::new(program).arg(size).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(1));

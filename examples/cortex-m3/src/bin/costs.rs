@@ -11,7 +11,6 @@ use core::hint::black_box;
 use core::ptr::NonNull;
 
 use cortex_m::Peripherals;
-use cortex_m::peripheral::{SYST, syst::SystClkSource};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hio};
 use fibra_allocators::{
@@ -20,6 +19,7 @@ use fibra_allocators::{
 };
 #[cfg(target_has_atomic = "8")]
 use fibra_allocators::{Cache, SpinLock};
+use fibra_cortex_m3::clock::Clock;
 use panic_semihosting as _;
 
 const LAYOUT: Layout = Layout::new::<[u64; 4]>();
@@ -32,32 +32,6 @@ const SIZES: Table<4> =
 static MEMORY: Arena<{ SIZES.arena_size_for::<Fifo>() }> = Arena::new();
 
 type Blocks = [Option<NonNull<u8>>; N_BLOCKS];
-
-/// Ticks of the timer, and how many instructions so many of them are.
-struct Clock {
-    instructions: u64,
-    ticks: u64,
-}
-
-impl Clock {
-    fn new(timer: &mut SYST) -> Self {
-        timer.set_clock_source(SystClkSource::Core);
-        timer.set_reload(0x00ff_ffff);
-        timer.clear_current();
-        timer.enable_counter();
-        // A loop of two instructions, once for each cycle, and some more, which the difference is without.
-        let short = Self::ticks(|| cortex_m::asm::delay(1_000_000));
-        let long = Self::ticks(|| cortex_m::asm::delay(3_000_000));
-        Clock { instructions: 4_000_000, ticks: long - short }
-    }
-
-    #[inline(never)]
-    fn ticks(what: impl FnOnce()) -> u64 {
-        let before = SYST::get_current();
-        what();
-        u64::from(before.wrapping_sub(SYST::get_current()) & 0x00ff_ffff)
-    }
-}
 
 /// Ticks that it takes to allocate all blocks for the first time, to allocate them again, and to release them.
 #[derive(Clone, Copy)]
@@ -124,9 +98,7 @@ fn main() -> ! {
     let mut row = |form: &str, allocator: &str, Cost(cost): Cost| {
         write!(output, "{form:16} {allocator:12}").unwrap();
         let [fresh, again, release] = core::array::from_fn(|column| {
-            let ticks = cost[column].saturating_sub(nothing.0[column]);
-            let times = clock.ticks * (ROUNDS * N_BLOCKS) as u64;
-            (ticks * clock.instructions + times / 2) / times
+            clock.instructions(cost[column].saturating_sub(nothing.0[column]), ROUNDS * N_BLOCKS)
         });
         writeln!(output, "{fresh:6}{again:6}{release:8}").unwrap();
     };
