@@ -168,14 +168,7 @@ impl FibreRef {
         if let Some(name) = self.extra().and_then(|extra| extra.name) {
             return name;
         }
-        let mut name = (self.vtable.get().type_name)();
-        if let Some(routine) = name.strip_prefix(COROUTINE).and_then(|name| name.strip_suffix('>')) {
-            name = routine;
-        }
-        while let Some(shorter) = name.strip_suffix("::{{closure}}") {
-            name = shorter;
-        }
-        name
+        name_of((self.vtable.get().type_name)())
     }
 
     pub fn is_essential(self) -> bool {
@@ -195,6 +188,18 @@ impl FibreRef {
             None
         }
     }
+}
+
+/// What a fibre without a name is called, by the name of its future's type.
+pub(crate) fn name_of(future: &'static str) -> &'static str {
+    let mut name = future;
+    if let Some(routine) = name.strip_prefix(COROUTINE).and_then(|name| name.strip_suffix('>')) {
+        name = routine;
+    }
+    while let Some(shorter) = name.strip_suffix("::{{closure}}") {
+        name = shorter;
+    }
+    name
 }
 
 /// What only some fibres have, so that the others do not pay for it.

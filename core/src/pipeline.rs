@@ -7,7 +7,7 @@ use core::future::Future;
 use fibra_allocators::{AllocRef, Layout};
 
 use crate::endpoint::{Reader, Writer, channel_layout, dup_layout};
-use crate::fibre::fibre_layout;
+use crate::fibre::{fibre_layout, name_of};
 use crate::process::Process;
 use crate::spawn::SpawnErrorKind;
 
@@ -239,14 +239,14 @@ pub enum PipeErrorKind {
 pub struct PipeError {
     /// What it needed.
     pub kind: PipeErrorKind,
-    /// Which stage: the type of its future, by which reports call its fibre.
+    /// Which stage: what reports call its fibre.
     pub stage: &'static str,
 }
 
 impl PipeError {
     #[cold]
     fn new<F>(kind: PipeErrorKind) -> Self {
-        PipeError { kind, stage: type_name::<F>() }
+        PipeError { kind, stage: name_of(type_name::<F>()) }
     }
 }
 

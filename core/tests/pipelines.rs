@@ -415,3 +415,24 @@ fn a_panic_while_building_leaves_nothing() {
         checking.assert_empty();
     }
 }
+
+#[test]
+fn an_error_calls_a_stage_what_reports_call_its_fibre() {
+    async fn idle(to: Writer<'_, u8>) {
+        std::future::pending::<()>().await;
+        drop(to);
+    }
+    let checking = Checking::new();
+    let mut reported = "";
+    fibra_core::Setup::new(&checking)
+        .report(&mut |report| reported = report.wait().fibre())
+        .run(|p| drop(p.pipe(idle).unwrap()))
+        .unwrap();
+    assert_eq!(reported.rsplit("::").next(), Some("idle"));
+
+    let mut stage = "";
+    let calls = checking.calls();
+    checking.fail_nth(calls + 1); // the fibre
+    run(&checking, |p| stage = p.pipe(idle).unwrap_err().stage);
+    assert_eq!(stage, reported);
+}
