@@ -1,16 +1,23 @@
 //! A channel: one block that holds who waits, the counts of its ends, and the nodes of its first two endpoints. Nothing
 //! here knows the type of the values.
 
-use core::cell::Cell;
+use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 use fibra_allocators::Layout;
 
-use crate::fibre::{FINISHED, FibreRef, LIVE, QUEUED};
-use crate::node::{Direction, IN_REPORT, Node, NodeRef, ORPHAN, OWN_BLOCK, REPORTED, State, WRITER, Waiter};
+use crate::crew::{Begun, DISSOLVE};
+use crate::fibre::{FINISHED, FibreRef, HAS_CELL, LIVE, Lost, QUEUED, Woken};
+use crate::node::{
+    Direction, IN_REPORT, INSIDE, LEFT, Node, NodeRef, ORPHAN, OWN_BLOCK, REPORTED, State, WRITER, Waiter,
+};
 use crate::process::ProcessRef;
+use crate::reach::{Guts, Sequential};
+use crate::sync::word::AtomicPtr;
+use crate::sync::{Alone, Cell, Ordering};
+use crate::worker::Post;
 use fibra_allocators::Lock;
 
 /// What the untyped code must know of a type of channel.
@@ -29,6 +36,34 @@ pub(crate) struct Info {
     /// Of two-way channels: whether all fibres that have an endpoint wait for one another. A pointer, so that the image of
     /// a program without two-way channels has none of it.
     pub is_stuck: Option<fn(ChannelRef) -> bool>,
+    /// Of open channels, which belong to no process: where their memory comes from.
+    pub memory: Option<&'static Memory>,
+}
+
+/// How the untyped code reaches the allocator of an open channel, which is in its block.
+pub(crate) struct Memory {
+    pub allocate: fn(ChannelRef, Layout) -> Option<NonNull<u8>>,
+    pub deallocate: unsafe fn(ChannelRef, NonNull<u8>, Layout),
+    /// Has the wake cell of a node's waker count that it waits inside, or no longer; `false` if it has none. And whether its process
+    /// is to look again.
+    pub count_inside: fn(NodeRef, bool, bool) -> bool,
+    /// Releases the channel's own block, and drops the handle in it.
+    pub free: unsafe fn(ChannelRef),
+    pub outsiders: for<'a> fn(&'a ChannelRef) -> &'a Outsiders,
+}
+
+/// Which ends of an open channel are outside of processes. Under the channel's lock.
+pub(crate) struct Outsiders {
+    /// How many: readers and writers.
+    pub ends: [Cell<u32>; 2],
+    /// Whose processes the others are inside of.
+    pub group: Cell<usize>,
+}
+
+impl Outsiders {
+    pub fn new() -> Self {
+        Outsiders { ends: [Cell::new(1), Cell::new(1)], group: Cell::new(0) }
+    }
 }
 
 /// The tag of a channel's `waiting` while it holds a ring.
@@ -57,8 +92,9 @@ pub(crate) struct ChannelCore {
     ///   less on the way from one fibre to the next, which is what a communication takes its time for.)
     /// - the first node of a ring, tagged with [`RING`];
     /// - [`SEALED`].
-    waiting: Cell<*const ()>,
-    pub process: ProcessRef,
+    waiting: Waits,
+    /// `None` of an asynchronous channel, which belongs to no process.
+    process: Option<ProcessRef>,
     /// How many endpoints can read, and how many can write: in a two-way channel, all of them. [`DISSOLVING`],
     /// [`IN_CLOSING`] and [`STUCK`] are above the first count, [`STUCK_BUT_ONE`] above the second; no process has as many
     /// endpoints as would reach them.
@@ -74,6 +110,45 @@ pub(crate) struct ChannelCore {
 pub(crate) struct Channel<L> {
     pub core: ChannelCore,
     pub lock: L,
+}
+
+/// Where a channel keeps who waits: changed under its lock, and looked at without.
+struct Waits(AtomicPtr<()>);
+
+impl Waits {
+    #[inline(always)]
+    fn get(&self) -> *const () {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set(&self, waiting: *const ()) {
+        self.0.store(waiting.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The same as [`get`](Self::get).
+    #[inline(always)]
+    fn look<K: Guts>(&self) -> *const () {
+        // SAFETY: a channel that is not shared is used by one thread.
+        if K::IS_SHARED { self.get() } else { unsafe { self.0.load_alone() } }
+    }
+
+    /// The same as [`set`](Self::set).
+    #[inline(always)]
+    fn put<K: Guts>(&self, waiting: *const ()) {
+        if K::IS_SHARED {
+            self.set(waiting);
+        } else {
+            // SAFETY: as above.
+            unsafe { self.0.store_alone(waiting.cast_mut()) }
+        }
+    }
+
+    fn replace(&self, waiting: *const ()) -> *const () {
+        let before = self.get();
+        self.set(waiting);
+        before
+    }
 }
 
 /// Who waits on a channel, as it was read once.
@@ -97,6 +172,12 @@ impl Waiting {
     #[inline(always)]
     pub fn is_open_and_empty(self) -> bool {
         self.0.is_null()
+    }
+
+    /// Whether a fibre waits directly in this direction. For a look without the lock.
+    #[inline(always)]
+    pub fn is_direct(self, direction: Direction) -> bool {
+        self.0.addr() & direction.tag() != 0
     }
 
     /// The first node of the ring, if there is one.
@@ -146,14 +227,14 @@ impl ChannelRef {
     /// list.
     ///
     /// # Safety
-    /// `block` is allocated from `process` with the layout of `info`.
-    pub unsafe fn init<L: Lock>(block: NonNull<u8>, process: ProcessRef, info: &'static Info) -> Self {
-        let front = block.cast::<Channel<L>>();
+    /// `block` is allocated from `process` with the layout of `info`. Only an open channel has none.
+    pub unsafe fn init<K: Guts>(block: NonNull<u8>, process: Option<ProcessRef>, info: &'static Info) -> Self {
+        let front = block.cast::<Channel<K::Lock>>();
         // SAFETY: the block is large enough: a channel's front is its first field.
         unsafe {
             front.write(Channel {
                 core: ChannelCore {
-                    waiting: Cell::new(ptr::null()),
+                    waiting: Waits(AtomicPtr::new(ptr::null_mut())),
                     process,
                     ends: if info.is_stuck.is_some() {
                         [Cell::new(2), Cell::new(2)]
@@ -164,22 +245,49 @@ impl ChannelRef {
                     next: Cell::new(ptr::null()),
                     prev: Cell::new(ptr::null()),
                 },
-                lock: L::NEW,
+                lock: K::Lock::NEW,
             });
         }
         let channel = ChannelRef(block.cast());
-        process.channels.insert(channel);
+        if let Some(process) = process {
+            process.exclusive::<K, _>(|| process.channels.insert(channel));
+        }
         channel
     }
 
-    /// The lock of a channel that was made with the lock `L`.
-    ///
-    /// # Safety
-    /// It was.
+    /// The process of a channel that has one: of any that is not open.
     #[inline(always)]
-    pub unsafe fn lock<'a, L: Lock>(self) -> &'a L {
-        // SAFETY: the caller's promise; the endpoint that asks keeps the channel.
-        unsafe { &(*self.0.as_ptr().cast::<Channel<L>>()).lock }
+    pub fn process(self) -> ProcessRef {
+        debug_assert!(self.process.is_some());
+        // SAFETY: only called of channels that are not open (`Guts::IS_OPEN`), all of which were made with a process.
+        unsafe { self.process.unwrap_unchecked() }
+    }
+
+    /// Takes a block from where the channel's own came from.
+    pub fn allocate<K: Guts>(self, layout: Layout) -> Option<NonNull<u8>> {
+        match self.info.memory {
+            Some(memory) if K::IS_OPEN => (memory.allocate)(self, layout),
+            _ => self.process().allocate(layout),
+        }
+    }
+
+    /// # Safety
+    /// `block` came from [`allocate`](Self::allocate) of this channel with this layout, and nothing uses it any more.
+    pub unsafe fn deallocate<K: Guts>(self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self.info.memory {
+                Some(memory) if K::IS_OPEN => (memory.deallocate)(self, block, layout),
+                _ => self.process().deallocate(block, layout),
+            }
+        }
+    }
+
+    /// Runs `section` while nobody else uses the channel. No foreign code may run in it, and no other channel's section.
+    #[inline(always)]
+    pub fn locked<K: Guts, R>(self, section: impl FnOnce() -> R) -> R {
+        // SAFETY: all that is done to a channel is generic over its reach, which it was made with.
+        unsafe { &(*self.0.as_ptr().cast::<Channel<K::Lock>>()).lock }.with(section)
     }
 
     /// What the channel is called: its given name, or the type of its values.
@@ -197,11 +305,17 @@ impl ChannelRef {
         Waiting(self.waiting.get())
     }
 
+    /// The same as [`who_waits`](Self::who_waits).
+    #[inline(always)]
+    pub fn look_who_waits<K: Guts>(self) -> Waiting {
+        Waiting(self.waiting.look::<K>())
+    }
+
     /// The ring of those who wait, into which one that waits directly is put first.
     pub fn ring(self) -> Waiting {
         for direction in [Direction::Read, Direction::Write] {
             if let Some(fibre) = self.who_waits().directly(direction) {
-                let offset = self.info.direct_offsets[direction as usize];
+                let offset = *direction.of(&self.info.direct_offsets);
                 // SAFETY: the channel's block has the node of its first end for this direction there.
                 let node = unsafe { NodeRef::new(self.0.as_ptr().cast::<u8>().add(offset).cast()) };
                 node.fibre.set(Some(fibre));
@@ -222,11 +336,11 @@ impl ChannelRef {
 
     /// How many endpoints can be used in this direction.
     fn ends(self, direction: Direction) -> u32 {
-        self.ends[direction as usize].get() & LIVE
+        direction.of(&self.ends).get() & LIVE
     }
 
     fn change_ends(self, direction: Direction, change: impl Fn(u32) -> u32) {
-        let ends = &self.ends[direction as usize];
+        let ends = direction.of(&self.ends);
         ends.set(change(ends.get()));
     }
 
@@ -297,74 +411,223 @@ impl ChannelRef {
         }
     }
 
+    /// Begins the wait that `fibre` posted, now that its poll has returned. If it waits for nothing else (`is_alone`), it belongs
+    /// to who meets it from then on.
+    #[inline(always)]
+    pub fn begin_wait<K: Guts>(self, fibre: FibreRef, post: Post, is_alone: bool) -> Begun {
+        let node = post.node;
+        self.locked::<K, _>(|| {
+            let is_direct = is_alone && post.tag != 0;
+            if is_direct && self.who_waits().is_open_and_empty() && node.state.get() == State::Posted {
+                self.waiting.set(fibre.as_ptr().wrapping_byte_add(usize::from(post.tag)).cast());
+                node.state.set(post.waiting);
+                return Begun::Waits;
+            }
+            self.begin_wait_slowly(fibre, post)
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_wait_slowly(self, fibre: FibreRef, Post { node, waiting, .. }: Post) -> Begun {
+        let direction = node.direction();
+        let begun = if node.kind.get() & LEFT != 0 {
+            if self.is_held_elsewhere(node) { Begun::TakenBack } else { Begun::Left }
+        } else if node.state.get() != State::Posted {
+            Begun::TakenBack
+        } else if self.first_waiting(direction.opposite()).is_some() {
+            node.state.set(if direction == Direction::Write { State::Loaded } else { State::Idle });
+            Begun::Again
+        } else if !self.has_counterpart(direction) {
+            node.state.set(State::Dead);
+            let reporting = self.process().reporting.get().filter(|_| waiting == State::Waiting);
+            Begun::Dead(reporting.map(|reporting| (reporting.name)(self)), direction)
+        } else {
+            node.fibre.set(Some(fibre));
+            node.state.set(waiting);
+            self.link(node);
+            Begun::Waits
+        };
+        node.held.store(false, Ordering::Release);
+        begun
+    }
+
+    /// Who holds a node lets it go, and takes back what was posted, unless somebody has done so. Says whether its endpoint
+    /// is to be removed, because its owner has left it.
+    pub fn unhold<K: Guts>(self, node: NodeRef) -> bool {
+        self.locked::<K, _>(|| {
+            if node.state.get() == State::Posted {
+                node.state.set(if node.direction() == Direction::Write { State::Loaded } else { State::Idle });
+            }
+            node.held.store(false, Ordering::Release);
+            node.kind.get() & LEFT != 0 && !self.is_held_elsewhere(node)
+        })
+    }
+
+    /// Whether another worker holds the other node of this one's endpoint: then that one removes an endpoint that has been left.
+    /// The lock is held.
+    fn is_held_elsewhere(self, node: NodeRef) -> bool {
+        self.info.is_stuck.is_some()
+            && self.nodes_of(node).into_iter().any(|other| other != node && other.held.load(Ordering::Relaxed))
+    }
+
+    /// The nodes of the two-way endpoint that this one is of.
+    fn nodes_of(self, node: NodeRef) -> [NodeRef; 2] {
+        // SAFETY: the nodes of a two-way endpoint are in one `Slots`, this far from each other.
+        unsafe {
+            let (this, offset) = (node.as_ptr().cast::<u8>(), self.info.writer_offset);
+            match node.direction() {
+                Direction::Read => [node, NodeRef::new(this.add(offset).cast())],
+                Direction::Write => [NodeRef::new(this.sub(offset).cast()), node],
+            }
+        }
+    }
+
+    /// Removes the endpoint of a node whose owner has left it to who held the node; or leaves it to who holds its other one.
+    pub fn remove_left<K: Guts>(self, node: NodeRef) {
+        if self.info.is_stuck.is_none() {
+            return self.remove_endpoint::<K>(&[node]);
+        }
+        self.remove_endpoint::<K>(&self.nodes_of(node));
+    }
+
     /// A fibre that is being polled by its own process waits directly in `node`, where nobody waits yet.
     #[inline(always)]
     pub fn wait_directly(self, node: NodeRef, direction: Direction, state: State, fibre: FibreRef) {
-        self.waiting.set(fibre.as_ptr().wrapping_byte_add(direction.tag()).cast());
+        self.waiting.put::<Sequential>(fibre.as_ptr().wrapping_byte_add(direction.tag()).cast());
         fibre.add_wait();
-        node.state.set(state);
+        node.state.put::<Sequential>(state);
     }
 
-    /// A fibre that is being polled by its own process waits in `node`.
-    pub fn wait(self, node: NodeRef, state: State, fibre: FibreRef) {
-        fibre.add_wait();
-        node.fibre.set(Some(fibre));
-        node.state.set(state);
-        self.link(node);
-    }
-
-    /// A foreign task waits in `node`; if a fibre of this process is running, it is the one that polls.
-    pub fn wait_foreign(self, node: NodeRef, state: State, waker: Waker) {
-        let fibre = self.process.current.get();
+    /// Who polls waits in `node`: the running fibre, a foreign task, or both.
+    pub fn wait<K: Guts>(self, node: NodeRef, state: State, fibre: Option<FibreRef>, waker: Option<Waker>) {
         if let Some(fibre) = fibre {
-            fibre.add_wait();
+            if K::IS_SHARED { fibre.status.add_wait_running() } else { fibre.add_wait() }
         }
         node.fibre.set(fibre);
-        node.set_foreign(waker);
+        if let Some(waker) = waker {
+            node.set_foreign(waker);
+        }
         node.state.set(state);
+        if K::IS_OPEN {
+            self.note_inside(node, true);
+        }
         self.link(node);
+    }
+
+    /// Who waited in a node that leaves the ring.
+    fn take_waiter(self, node: NodeRef) -> Waiter {
+        self.note_outside(node);
+        Waiter { fibre: node.fibre(), waker: node.take_waker() }
+    }
+
+    /// The waker of this node is about to go.
+    fn note_outside(self, node: NodeRef) {
+        if node.kind.get() & INSIDE != 0
+            && let Some(memory) = self.info.memory
+        {
+            node.kind.set(node.kind.get() & !INSIDE);
+            (memory.count_inside)(node, false, false);
+        }
+    }
+
+    /// Puts another waker in the place of the one that waits on an open channel. The lock is held.
+    pub fn change_waker(self, node: NodeRef, new: Waker) -> Option<Waker> {
+        self.note_outside(node);
+        let old = node.take_waker();
+        node.set_foreign(new);
+        self.note_inside(node, true);
+        old
+    }
+
+    /// Notes whether all counterparts of a node that waits on an open channel are inside of processes. If its process may wait
+    /// already (the wait is not new), that one is to look again.
+    fn note_inside(self, node: NodeRef, is_new: bool) -> Option<()> {
+        let memory = self.info.memory?;
+        let outsiders = node.direction().opposite().of(&(memory.outsiders)(&self).ends).get();
+        let (was_inside, is_inside) = (node.kind.get() & INSIDE != 0, outsiders == 0);
+        if was_inside != is_inside && (memory.count_inside)(node, is_inside, !is_new) {
+            node.kind.set(node.kind.get() ^ INSIDE);
+        }
+        Some(())
+    }
+
+    /// An end of an open channel leaves the outside, or comes there. Takes a step for each end that waits, if it was the last or
+    /// is the first.
+    pub fn change_outsiders<K: Guts>(self, direction: Direction, change: impl FnOnce(&Outsiders, &Cell<u32>)) {
+        let Some(memory) = self.info.memory else { return };
+        self.locked::<K, _>(|| {
+            let outsiders = (memory.outsiders)(&self);
+            let ends = direction.of(&outsiders.ends);
+            let before = ends.get();
+            change(outsiders, ends);
+            if (before == 0) != (ends.get() == 0)
+                && let Some(first) = self.ring().first()
+                && first.direction() == direction.opposite()
+            {
+                self.who_waits().nodes().for_each(|node| {
+                    self.note_inside(node, false);
+                });
+            }
+        });
     }
 
     /// Whether the wait in `node` already belongs to who polls it now.
-    pub fn is_waiter(self, node: NodeRef, waker: &Waker) -> bool {
+    pub fn is_waiter<K: Guts>(self, node: NodeRef, waker: &Waker) -> bool {
         self.ring();
-        let same_waker = if self.process.owns(waker) { !node.is_foreign() } else { node.would_wake(waker) };
-        same_waker && node.fibre() == self.process.current.get()
+        let worker = K::worker(self);
+        let is_own = worker.is_some_and(|worker| worker.owns(waker));
+        let same_waker = if is_own { !node.is_foreign() } else { node.would_wake(waker) };
+        same_waker && node.fibre() == worker.and_then(|worker| worker.current.get())
     }
 
     /// Ends the direct wait of `fibre` in `node` because its counterpart came, in the usual case: the fibre is parked, and
     /// waits for nothing else. Says whether that was so; otherwise nothing has changed. If it was, the node is `Done`, and
-    /// the fibre ready.
+    /// the fibre is to be enqueued.
     #[inline(always)]
     #[must_use]
-    pub fn meet_directly(self, fibre: FibreRef, node: NodeRef) -> bool {
-        if fibre.status.get() != 1 {
+    pub fn meet_directly<K: Guts>(self, fibre: FibreRef, node: NodeRef) -> bool {
+        // With several workers, who waits directly waits for nothing else (`begin_wait`).
+        if !K::IS_SHARED && fibre.status.look::<K>() != 1 {
             return false;
         }
-        fibre.status.set(QUEUED);
-        self.waiting.set(ptr::null());
-        node.state.set(State::Done);
-        self.process.enqueue(fibre);
+        fibre.status.put::<K>(QUEUED);
+        self.waiting.put::<K>(ptr::null());
+        node.state.set_done::<K>();
         true
     }
 
-    /// Ends the wait in `node` because its counterpart came, in any case. If this returns a waker, it is to be woken as
-    /// soon as everything is in order.
-    #[must_use]
-    pub fn meet(self, node: NodeRef) -> Option<Waker> {
+    /// Ends the wait in `node` because its counterpart came, in any case. Who waited is to be [woken](Self::wake) outside the
+    /// lock.
+    pub fn meet<K: Guts>(self, node: NodeRef) -> Waiter {
         self.unmark();
         self.unlink(node);
-        node.state.set(State::Done);
-        let waker = node.take_waker();
-        if let Some(fibre) = node.fibre() {
-            let is_finished = fibre.flags() & FINISHED != 0;
-            fibre.forget_wait(self.process);
-            // The block of a finished one may be gone now.
-            if !is_finished {
-                self.process.ready(fibre);
+        let waiter = self.take_waiter(node);
+        node.state.set_done::<K>();
+        waiter
+    }
+
+    /// Makes the fibre ready that waited in a node which has left the ring. If this returns a waker, it is to be woken as soon
+    /// as everything is in order.
+    #[must_use]
+    pub fn wake<K: Guts>(self, waiter: Waiter) -> Option<Waker> {
+        if K::IS_OPEN {
+            return waiter.waker;
+        }
+        let process = self.process();
+        if let Some(fibre) = waiter.fibre {
+            if K::IS_SHARED {
+                process.wake_up::<K>(fibre, true);
+            } else {
+                let is_finished = fibre.flags() & FINISHED != 0;
+                fibre.forget_wait::<K>(process);
+                // The block of a finished one may be gone now.
+                if !is_finished {
+                    process.first_worker().ready(fibre);
+                }
             }
         }
-        waker
+        waiter.waker
     }
 
     /// Ends the wait in `node` because its counterparts are gone. Says who waited, which way, and whether they want to
@@ -379,101 +642,239 @@ impl ChannelRef {
         }
         self.unlink(node);
         self.seal();
+        let waiter = self.take_waiter(node);
         node.state.set(State::Dead);
-        (Waiter { fibre: node.fibre(), waker: node.take_waker() }, direction, wants_end)
+        (waiter, direction, wants_end)
     }
 
-    /// Takes back the wait in `node`. The waker that is returned, if any, is to be dropped as soon as everything is in
-    /// order.
-    #[cold]
-    #[inline(never)]
-    #[must_use]
-    pub fn withdraw(self, node: NodeRef) -> Option<Waker> {
+    /// Takes a node that has left the ring off its fibre, and says what is left to it. If all who have an endpoint are stuck, its other
+    /// waits here end with this one, in as many steps as the ring is long for each.
+    pub fn lose_wait(self, fibre: FibreRef, is_stuck: bool) -> Lost {
+        loop {
+            let lost = fibre.status.lose_wait(is_stuck);
+            if !is_stuck || lost != Lost::One(Woken::NotNow) {
+                return lost;
+            }
+            let mut others = self.ring().nodes().filter(|node| node.fibre() == Some(fibre) && !node.is_foreign());
+            let Some(node) = others.next() else { return lost };
+            let _ = self.end_wait(node);
+        }
+    }
+
+    /// Takes back the wait in `node`. Who waited is to be [told](Self::forget) outside the lock.
+    pub fn withdraw(self, node: NodeRef) -> Waiter {
         node.state.set(State::Idle);
         if node.kind.get() & IN_REPORT != 0 {
-            return None;
+            return Waiter { fibre: None, waker: None };
         }
         self.unmark();
         self.unlink(node);
         self.seal();
-        let waker = node.take_waker();
-        if let Some(fibre) = node.fibre() {
-            let is_finished = fibre.flags() & FINISHED != 0;
-            fibre.forget_wait(self.process);
+        self.take_waiter(node)
+    }
+
+    /// The wait that was taken back is none of its fibre's any more. The waker that is returned, if any, is to be dropped as
+    /// soon as everything is in order.
+    #[must_use]
+    pub fn forget<K: Guts>(self, waiter: Waiter) -> Option<Waker> {
+        if let Some(fibre) = waiter.fibre {
+            let is_current = K::worker(self).and_then(|worker| worker.current.get()) == Some(fibre);
             // A parked fibre whose wait another one has taken back may have nothing left to wait for. It is polled once
-            // more, and the scheduler then decides. (The block of a finished one may be gone now.)
-            if !is_finished && fibre.status.get() == 0 && self.process.current.get() != Some(fibre) {
-                self.process.ready(fibre);
+            // more, and the scheduler then decides.
+            if K::IS_SHARED && !is_current {
+                self.process().wake_up::<K>(fibre, true);
+            } else {
+                let process = self.process();
+                let is_finished = fibre.flags() & FINISHED != 0;
+                fibre.forget_wait::<K>(process);
+                // The block of a finished one may be gone now.
+                if !K::IS_SHARED && !is_finished && fibre.status.get() == 0 && !is_current {
+                    process.first_worker().ready(fibre);
+                }
             }
         }
-        waker
+        waiter.waker
     }
 
     /// Counts another endpoint, for these directions. `None` if there are too many.
-    pub fn add_endpoint(self, directions: &[Direction]) -> Option<()> {
-        self.process.channels.add_endpoints(1)?;
-        for direction in directions {
-            self.change_ends(*direction, |ends| ends + 1);
+    pub fn add_endpoint<K: Guts>(self, directions: &[Direction]) -> Option<()> {
+        if !K::IS_OPEN {
+            self.process().channels.add_endpoints::<K>(1)?;
         }
-        self.unmark();
-        self.seal();
-        Some(())
+        self.locked::<K, _>(|| {
+            if K::IS_OPEN && directions.iter().any(|direction| self.ends(*direction) == LIVE) {
+                return None;
+            }
+            for direction in directions {
+                self.change_ends(*direction, |ends| ends + 1);
+            }
+            self.unmark();
+            self.seal();
+            Some(())
+        })
     }
 
     /// An endpoint goes: one with these nodes, one for each of its directions, the first of which is where its block
     /// begins. What it held in its slots has been dropped, and nothing of it waits in a ring that matters.
     #[inline(never)]
-    pub fn remove_endpoint(self, nodes: &[NodeRef]) {
-        let process = self.process;
-        let is_closing = self.flags() & IN_CLOSING != 0;
-        process.channels.endpoints.set(process.channels.endpoints.get() - 1);
-        let mut kinds = 0;
-        for node in nodes {
-            kinds |= node.kind.get();
-            self.change_ends(node.direction(), |ends| ends - 1);
-            if is_closing && let Some(reporting) = process.reporting.get() {
-                (reporting.note_holder)(self, node.direction());
+    pub fn remove_endpoint<K: Guts>(self, nodes: &[NodeRef]) {
+        if K::IS_SHARED {
+            // Whether it has been left to the worker that holds one of its nodes.
+            let is_left = self.locked::<K, _>(|| {
+                let is_held = nodes.iter().any(|node| node.held.load(Ordering::Relaxed));
+                if is_held {
+                    nodes.iter().for_each(|node| node.kind.set(node.kind.get() | LEFT));
+                }
+                is_held
+            });
+            if is_left {
+                return;
             }
         }
-        if self.ends[1].get() & STUCK_BUT_ONE != 0 {
-            self.unmark();
-            self.set_flags(self.flags() | STUCK);
+        if K::IS_OPEN {
+            return self.remove_open_endpoint::<K>(nodes);
         }
-        let is_last = self.is_abandoned() && !is_closing;
-        if !is_last && !is_closing {
-            self.seal();
-            if self.ring().first().is_some_and(|first| !self.has_counterpart(first.direction())) {
-                self.dissolve();
+        let process = self.process();
+        process.channels.remove_endpoint::<K>();
+        // Looked at now: as soon as this endpoint is not counted any more, another worker may release the channel, and the nodes
+        // in it.
+        let kinds = nodes.iter().fold(0, |kinds, node| kinds | node.kind.get());
+        let endpoint_layout = self.info.endpoint_layout;
+        let remove = || {
+            let is_closing = self.flags() & IN_CLOSING != 0;
+            for node in nodes {
+                self.change_ends(node.direction(), |ends| ends - 1);
+                if is_closing && let Some(reporting) = process.reporting.get() {
+                    (reporting.note_holder)(self, node.direction());
+                }
             }
-        }
+            if self.ends[1].get() & STUCK_BUT_ONE != 0 {
+                self.unmark();
+                self.set_flags(self.flags() | STUCK);
+            }
+            if is_closing {
+                return false;
+            }
+            if !self.is_abandoned() {
+                self.seal();
+            }
+            self.is_abandoned()
+        };
+        // Whether the first who waits will have nobody left to wait for.
+        let is_last_counterpart = || {
+            self.flags() & IN_CLOSING == 0
+                && self.ring().first().is_some_and(|first| {
+                    let itself = u32::from(self.info.is_stuck.is_some());
+                    let leaving = nodes.iter().any(|node| node.direction() == first.direction().opposite());
+                    self.ends(first.direction().opposite()) <= itself + u32::from(leaving)
+                })
+        };
+        // As long as this endpoint is counted, the channel stays.
+        let removed = self.locked::<K, _>(|| if is_last_counterpart() { None } else { Some(remove()) });
+        let is_last = removed.unwrap_or_else(|| {
+            process.exclusive::<K, _>(|| {
+                let is_last = self.locked::<K, _>(remove);
+                if !is_last && self.locked::<K, _>(|| self.has_dead_wait()) {
+                    self.dissolve::<K>();
+                }
+                is_last
+            })
+        });
         // The allocator is foreign code, so it comes last.
         if kinds & IN_REPORT != 0 {
             for node in nodes {
                 node.kind.set(node.kind.get() | ORPHAN);
             }
-        } else if kinds & OWN_BLOCK != 0 {
+        } else if kinds & OWN_BLOCK != 0
+            && let Some(first) = nodes.first()
+        {
             // SAFETY: `dup` made the block with this layout, and its endpoint is going.
-            unsafe { process.deallocate(nodes[0].block(0), self.info.endpoint_layout) };
+            unsafe { process.deallocate(first.block(0), endpoint_layout) };
         }
         if is_last {
-            self.free();
+            process.exclusive::<K, _>(|| process.channels.remove(self));
+            // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it any more.
+            unsafe { process.deallocate(self.0.cast(), self.info.layout) };
         }
     }
 
-    /// Has the scheduler end all waits on this channel.
-    pub fn dissolve(self) {
-        let process = self.process;
-        self.set_flags(self.flags() | DISSOLVING);
-        process.channels.to_front(self);
-        process.enqueue_marker(&process.dissolver);
+    /// The same of an open channel, which no scheduler looks after: who goes last ends the waits of the others, in as many steps
+    /// as there are.
+    fn remove_open_endpoint<K: Guts>(self, nodes: &[NodeRef]) {
+        let Some(memory) = self.info.memory else { return };
+        let mut leaving = [0; 2];
+        let mut kinds = 0;
+        for node in nodes {
+            leaving[node.direction() as usize] = 1;
+            kinds |= node.kind.get();
+        }
+        // As long as the endpoint is counted, the channel stays, and the allocator in it.
+        if kinds & OWN_BLOCK != 0
+            && let Some(first) = nodes.first()
+        {
+            // SAFETY: `dup` made the block with this layout, and its endpoint is going.
+            unsafe { (memory.deallocate)(self, first.block(0), self.info.endpoint_layout) };
+        }
+        self.end_open_waits::<K>(memory, leaving, false);
     }
 
-    /// Releases the channel's block. No endpoint is left.
-    fn free(self) {
-        let process = self.process;
-        process.channels.remove(self);
-        // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it any more.
-        unsafe { process.deallocate(self.0.cast(), self.info.layout) };
+    /// Counts endpoints that have left, ends the waits of those who have lost their last counterpart by that, and releases the
+    /// channel with its last endpoint. `is_mine`: this has been begun here, and goes on.
+    fn end_open_waits<K: Guts>(self, memory: &'static Memory, mut leaving: [u32; 2], mut is_mine: bool) {
+        /// Goes on when a foreign waker panics: nobody else would. If another one panics meanwhile, that aborts.
+        struct GoOn<K: Guts>(ChannelRef, &'static Memory, PhantomData<K>);
+        impl<K: Guts> Drop for GoOn<K> {
+            fn drop(&mut self) {
+                self.0.end_open_waits::<K>(self.1, [0; 2], true);
+            }
+        }
+
+        loop {
+            let (ended, is_last) = self.locked::<K, _>(|| {
+                for (ends, leaving) in self.ends.iter().zip(&mut leaving) {
+                    ends.set(ends.get() - core::mem::take(leaving));
+                }
+                self.seal();
+                if self.flags() & DISSOLVING != 0 && !is_mine {
+                    // Another one does, and releases the channel if it is the last.
+                    return (None, false);
+                }
+                let first = self.ring().first().filter(|first| !self.has_counterpart(first.direction()));
+                is_mine = first.is_some();
+                self.set_flags(if is_mine { DISSOLVING } else { 0 });
+                (first.map(|first| self.end_wait(first)), !is_mine && self.is_abandoned())
+            });
+            if is_last {
+                // SAFETY: no endpoint is left, and nobody is about to come back to it.
+                return unsafe { (memory.free)(self) };
+            }
+            let Some((waiter, _, wants_end)) = ended else { return };
+            let go_on = GoOn::<K>(self, memory, PhantomData);
+            if let Some(waker) = waiter.waker
+                && wants_end
+            {
+                waker.wake();
+            }
+            core::mem::forget(go_on);
+        }
+    }
+
+    /// Whether somebody waits whose last counterpart has gone.
+    fn has_dead_wait(self) -> bool {
+        self.flags() & IN_CLOSING == 0
+            && self.ring().first().is_some_and(|first| !self.has_counterpart(first.direction()))
+    }
+
+    /// Has the scheduler end all waits on this channel. The process's own lock is held.
+    pub fn dissolve<K: Guts>(self) {
+        let process = self.process();
+        self.locked::<K, _>(|| self.set_flags(self.flags() | DISSOLVING));
+        process.channels.to_front(self);
+        if K::IS_SHARED {
+            process.crew.call(DISSOLVE);
+        } else {
+            process.enqueue_marker(&process.dissolver);
+        }
     }
 
     /// Whether every endpoint belongs to a fibre that is parked here, waits in the same direction, and for nothing else.
@@ -483,8 +884,9 @@ impl ChannelRef {
         let fibres = || ring.nodes().filter_map(NodeRef::fibre);
         // While each fibre's waits here are not counted, one that is parked and waits for nothing else counts none.
         fibres().for_each(|fibre| fibre.status.set(fibre.status.get() - 1));
-        let is_dead =
-            |fibre: &FibreRef| fibre.status.get() == 0 && !fibre.wake_cell().is_some_and(|cell| cell.is_live());
+        let is_dead = |fibre: &FibreRef| {
+            fibre.status.get() & !HAS_CELL == 0 && !fibre.wake_cell().is_some_and(|cell| cell.is_live())
+        };
         let stuck = fibres().take_while(is_dead).count();
         fibres().for_each(|fibre| fibre.status.set(fibre.status.get() + 1));
         stuck != 0 && stuck == self.ends(Direction::Read) as usize
@@ -492,31 +894,41 @@ impl ChannelRef {
 
     /// The next wait that is to be ended here, if there is (still) one: any, if the last counterpart has gone; if all
     /// endpoints are stuck (`true`), one that wants to be told of the end, because its fibre may then go on with another.
-    pub fn next_to_end(self) -> Option<(NodeRef, bool)> {
+    ///
+    /// With several workers, whether they are stuck is only known from [`mark_if_stuck`](Self::mark_if_stuck).
+    pub fn next_to_end<K: Guts>(self) -> Option<(NodeRef, bool)> {
         let first = self.ring().first()?;
         if !self.has_counterpart(first.direction()) {
             return Some((first, false));
         }
         // Found out once; whatever happens to the ring meanwhile takes the mark away.
-        if self.flags() & STUCK == 0 {
-            let is_stuck = self.info.is_stuck?;
-            if !is_stuck(self) {
-                return None;
-            }
-            let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
-            if let Some(node) = self.ring().nodes().find(wants_end) {
-                return Some((node, true));
-            }
-            self.set_flags(self.flags() | STUCK);
+        if self.flags() & STUCK == 0 && (K::IS_SHARED || !self.mark_if_stuck()) {
+            return None;
         }
-        Some((first, true))
+        Some((self.ring().first()?, true))
+    }
+
+    /// Finds out whether all endpoints are stuck, and marks the channel if so: then the first of the ring is one that wants to
+    /// be told of the end, if there is one. Only called while no fibre runs on another worker.
+    pub fn mark_if_stuck(self) -> bool {
+        let Some(is_stuck) = self.info.is_stuck else { return false };
+        if !is_stuck(self) {
+            return false;
+        }
+        let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
+        if let Some(node) = self.ring().nodes().find(wants_end) {
+            // The ring is a circle: only where it begins has changed.
+            self.set_first(Some(node));
+        }
+        self.set_flags(self.flags() | STUCK);
+        true
     }
 }
 
 /// The end of a process, seen from a channel. The ring that waits at that time is set aside for the report.
 impl ChannelRef {
     /// Sets the ring aside, shows who waits in it, and makes sure that nobody meets here any more.
-    pub fn freeze(self, mut each: impl FnMut(FibreRef)) {
+    pub fn freeze(self, process: ProcessRef, mut each: impl FnMut(FibreRef)) {
         self.set_flags(IN_CLOSING);
         for node in self.ring().nodes() {
             node.kind.set(node.kind.get() | IN_REPORT);
@@ -524,7 +936,7 @@ impl ChannelRef {
                 // It ended long ago; only its block is still there.
                 Some(fibre) if fibre.flags() & FINISHED != 0 => {
                     node.fibre.set(None);
-                    fibre.forget_wait(self.process);
+                    fibre.forget_wait::<Sequential>(process);
                 }
                 Some(fibre) => each(fibre),
                 None => {}
@@ -543,7 +955,7 @@ impl ChannelRef {
     /// it is noted.
     pub fn note_holder(self, direction: Direction) {
         let ring = self.frozen_ring();
-        if let (Some(first), Some(dying)) = (ring.first(), self.process.dying.get())
+        if let (Some(first), Some(dying)) = (ring.first(), self.process().dying.get())
             && first.direction() == direction.opposite()
             && first.prev.get().addr() & 1 == 0
         {
@@ -580,7 +992,7 @@ impl ChannelRef {
 
     /// Releases what only the report needed, and the channel itself unless an endpoint of it was forgotten.
     pub fn thaw(self) {
-        let process = self.process;
+        let process = self.process();
         let ring = self.frozen_ring();
         let mut rest = ring.nodes().count();
         let mut next = ring.first();

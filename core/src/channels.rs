@@ -1,32 +1,46 @@
 //! The channels of a process.
 
-use core::cell::Cell;
 use core::ptr;
 
 use crate::channel::{ChannelCore, ChannelRef, DISSOLVING};
-use crate::fibre::{FibreRef, LIVE};
-use crate::node::{Direction, NodeRef};
-use crate::process::ProcessCore;
+use crate::fibre::{FibreRef, LIVE, Lost};
+use crate::node::{Direction, Waiter};
+use crate::outcome::Wait;
+use crate::process::{ProcessCore, ProcessRef};
+use crate::reach::Guts;
+use crate::sync::word::AtomicPtr;
+use crate::sync::{Alone, AtomicU32, Cell, Ordering};
 
 /// The channels of a process: a circle. Those whose waits are to be ended are in front.
 pub(crate) struct Channels {
     first: Cell<*const ChannelCore>,
     /// How many endpoints there are, forgotten ones too.
-    pub endpoints: Cell<u32>,
-    /// Set when the first two-way channel is made.
-    pub sweep: Cell<Option<fn(&ProcessCore) -> bool>>,
+    endpoints: AtomicU32,
+    /// Set when the first two-way channel is made. A pointer, so that the image of a program without any has none of it.
+    sweep: SweepCell,
     /// Where a walk over the channels goes on, if there is one.
     walk: Cell<*const ChannelCore>,
     /// The channels that there were when the process began to close: linked by `next`, up to null.
     frozen: Cell<*const ChannelCore>,
 }
 
+/// How the channels of a process are swept.
+struct Sweep(fn(&ProcessCore) -> bool);
+
+struct SweepCell(AtomicPtr<Sweep>);
+
 impl Channels {
-    pub const fn new() -> Self {
+    /// There is a two-way channel now.
+    pub fn sweep_from_now_on<K: Guts>(&self) {
+        let sweep: &'static Sweep = &Sweep(ProcessCore::sweep::<K>);
+        self.sweep.0.store(ptr::from_ref(sweep).cast_mut(), Ordering::Relaxed);
+    }
+
+    pub fn new() -> Self {
         Channels {
             first: Cell::new(ptr::null()),
-            endpoints: Cell::new(0),
-            sweep: Cell::new(None),
+            endpoints: AtomicU32::new(0),
+            sweep: SweepCell(AtomicPtr::new(ptr::null_mut())),
             walk: Cell::new(ptr::null()),
             frozen: Cell::new(ptr::null()),
         }
@@ -34,9 +48,26 @@ impl Channels {
 
     /// Counts endpoints that are about to be made. `None` if there would be more than a fibre can count waits: as one waits
     /// at most once, that keeps all counts in their bounds.
-    pub fn add_endpoints(&self, n: u32) -> Option<()> {
-        let endpoints = self.endpoints.get() + n;
-        (endpoints < LIVE).then(|| self.endpoints.set(endpoints))
+    pub fn add_endpoints<K: Guts>(&self, n: u32) -> Option<()> {
+        if K::IS_SHARED {
+            let more = |endpoints: u32| endpoints.checked_add(n).filter(|endpoints| *endpoints < LIVE);
+            return self.endpoints.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| ());
+        }
+        // SAFETY: the channels of a process that is not shared are made and dropped by one thread.
+        unsafe {
+            let endpoints = self.endpoints.load_alone() + n;
+            (endpoints < LIVE).then(|| self.endpoints.store_alone(endpoints))
+        }
+    }
+
+    /// One that was counted has gone.
+    pub fn remove_endpoint<K: Guts>(&self) {
+        if K::IS_SHARED {
+            self.endpoints.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            // SAFETY: as above.
+            unsafe { self.endpoints.store_alone(self.endpoints.load_alone() - 1) }
+        }
     }
 
     fn at(channel: *const ChannelCore) -> Option<ChannelRef> {
@@ -90,27 +121,41 @@ impl Channels {
         }
     }
 
-    pub fn is_dissolving(&self) -> bool {
-        Self::at(self.first.get()).is_some_and(|channel| channel.flags() & DISSOLVING != 0)
-    }
-
-    /// The next wait that is to be ended.
-    pub fn next_dissolving(&self) -> Option<(ChannelRef, NodeRef, bool)> {
-        while let Some(channel) = Self::at(self.first.get())
-            && channel.flags() & DISSOLVING != 0
-        {
-            if let Some((node, is_stuck)) = channel.next_to_end() {
-                return Some((channel, node, is_stuck));
+    /// Ends the next wait that is to be ended. The process's own lock is held.
+    pub fn end_next_wait<K: Guts>(&self, name: Option<fn(ChannelRef) -> &'static str>) -> Option<Ended> {
+        while let Some(channel) = Self::at(self.first.get()) {
+            let ended = channel.locked::<K, _>(|| {
+                if channel.flags() & DISSOLVING == 0 {
+                    return None;
+                }
+                Some(channel.next_to_end::<K>().map(|(node, is_stuck)| {
+                    let (waiter, direction, wants_end) = channel.end_wait(node);
+                    let mut lost = None;
+                    if K::IS_SHARED
+                        && !wants_end
+                        && let Some(fibre) = waiter.fibre
+                    {
+                        // While nobody can meet it in another of its nodes here.
+                        lost = Some(channel.lose_wait(fibre, is_stuck));
+                    }
+                    Ended { waiter, direction, wants_end, is_stuck, lost, name: name.map(|name| name(channel)) }
+                }))
+            });
+            match ended {
+                None => return None,
+                Some(None) => self.dissolved::<K>(channel),
+                Some(ended) => return ended,
             }
-            self.dissolved(channel);
         }
         None
     }
 
     /// A channel has no more waits to end: it goes to the end of the list.
-    fn dissolved(&self, channel: ChannelRef) {
-        channel.unmark();
-        channel.set_flags(channel.flags() & !DISSOLVING);
+    fn dissolved<K: Guts>(&self, channel: ChannelRef) {
+        channel.locked::<K, _>(|| {
+            channel.unmark();
+            channel.set_flags(channel.flags() & !DISSOLVING);
+        });
         self.first.set(channel.next.get());
     }
 
@@ -121,9 +166,9 @@ impl Channels {
     }
 
     /// Moves all channels to the frozen list, with their rings set aside, and shows the fibres in those.
-    pub fn freeze(&self, mut each: impl FnMut(FibreRef)) {
+    pub fn freeze(&self, process: ProcessRef, mut each: impl FnMut(FibreRef)) {
         for channel in self.all() {
-            channel.freeze(&mut each);
+            channel.freeze(process, &mut each);
         }
         let first = self.first.replace(ptr::null());
         let mut last = Self::at(first);
@@ -151,44 +196,74 @@ impl Channels {
     }
 
     /// Shows the waits on all channels; `each` may make and drop channels and endpoints.
-    pub fn for_each_wait(&self, mut each: impl FnMut(FibreRef, &'static str, Direction)) {
-        self.walk.set(self.first.get());
-        while let Some(channel) = Self::at(self.walk.get()) {
-            let mut nth = 0;
-            // Each step starts anew, because the last one may have changed the ring, or released the channel.
-            while self.walk.get() == channel.as_ptr()
-                && let Some(node) = channel.ring().nodes().nth(nth)
-            {
-                nth += 1;
-                if let Some(fibre) = node.fibre().filter(|fibre| fibre.flags() == 0) {
-                    each(fibre, channel.name(), node.direction());
+    pub fn for_each_wait<K: Guts>(&self, process: ProcessRef, mut each: impl FnMut(&Wait)) {
+        process.exclusive::<K, _>(|| self.walk.set(self.first.get()));
+        let running = K::worker_of(process).and_then(|worker| worker.current.get());
+        let mut nth = 0;
+        // Each step starts anew, because the last one may have changed the ring, or released the channel: then the walk has
+        // moved on, and the next channel is begun where the last was left.
+        let mut last = ptr::null();
+        loop {
+            let step = process.exclusive::<K, _>(|| {
+                let channel = Self::at(self.walk.get())?;
+                if channel.as_ptr() != last {
+                    (last, nth) = (channel.as_ptr(), 0);
                 }
-            }
-            if self.walk.get() == channel.as_ptr() {
-                let next = channel.next.get();
-                self.walk.set(if next == self.first.get() { ptr::null() } else { next });
+                let wait = channel.locked::<K, _>(|| {
+                    let node = channel.ring().nodes().nth(nth)?;
+                    nth += 1;
+                    let fibre = node.fibre().filter(|fibre| fibre.is_parked() && Some(*fibre) != running);
+                    Some(fibre.map(|fibre| Wait::new(fibre.name(), Some((channel.name(), node.direction())))))
+                });
+                if wait.is_none() {
+                    let next = channel.next.get();
+                    self.walk.set(if next == self.first.get() { ptr::null() } else { next });
+                    last = ptr::null();
+                }
+                Some(wait.flatten())
+            });
+            match step {
+                None => return,
+                Some(None) => {}
+                Some(Some(wait)) => each(&wait),
             }
         }
     }
+}
+
+/// A wait that was ended because its counterparts had gone.
+pub(crate) struct Ended {
+    /// Who waited. The fibre counts the node still.
+    pub waiter: Waiter,
+    pub direction: Direction,
+    /// It is to be told, and goes on.
+    pub wants_end: bool,
+    /// All who have an endpoint wait for one another.
+    pub is_stuck: bool,
+    /// With several workers, and if it is not to be told: what is left to the fibre, which no longer counts the node.
+    pub lost: Option<Lost>,
+    /// The channel's, if somebody wants to know.
+    pub name: Option<&'static str>,
 }
 
 impl ProcessCore {
     /// Ends the waits on two-way channels all of whose endpoints are stuck; says whether there were any. Only called
     /// when no fibre is ready.
     pub fn sweep_two_way(&self) -> bool {
-        self.channels.sweep.get().is_some_and(|sweep| sweep(self))
+        // SAFETY: only `sweep_from_now_on` stores anything there.
+        unsafe { self.channels.sweep.0.load(Ordering::Relaxed).as_ref() }.is_some_and(|sweep| (sweep.0)(self))
     }
 
-    /// What `sweep` is set to. Takes a step for each channel.
-    pub fn sweep(&self) -> bool {
+    /// Takes a step for each channel. The process's own lock is held, and no fibre runs.
+    fn sweep<K: Guts>(&self) -> bool {
         let mut any = false;
         let mut left = self.channels.all().count();
         let mut next = Channels::at(self.channels.first.get());
         while let Some(channel) = next.filter(|_| left > 0) {
             left -= 1;
             next = Channels::at(channel.next.get());
-            if channel.flags() == 0 && channel.info.is_stuck.is_some_and(|is_stuck| is_stuck(channel)) {
-                channel.dissolve();
+            if channel.flags() == 0 && channel.locked::<K, _>(|| channel.mark_if_stuck()) {
+                channel.dissolve::<K>();
                 any = true;
             }
         }

@@ -64,7 +64,7 @@ pub use zip::zip;
 
 use core::future::Future;
 
-use fibra_allocators::Lock;
+use crate::reach::Reach;
 
 use crate::endpoint::{Reader, Writer};
 
@@ -95,7 +95,7 @@ use crate::endpoint::{Reader, Writer};
 /// assert_eq!(text, "erbif");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn source<T>(items: impl IntoIterator<Item = T>, mut to: Writer<'_, T, impl Lock>) -> impl Future<Output = ()> {
+pub fn source<T>(items: impl IntoIterator<Item = T>, mut to: Writer<'_, T, impl Reach>) -> impl Future<Output = ()> {
     async move {
         for item in items {
             to.write(item).await;
@@ -115,7 +115,7 @@ pub fn source<T>(items: impl IntoIterator<Item = T>, mut to: Writer<'_, T, impl 
 /// While it reads, if the writers have gone. It never leaves by itself.
 ///
 /// For an example see [`source`].
-pub fn sink<T>(mut give: impl FnMut(T), mut from: Reader<'_, T, impl Lock>) -> impl Future<Output = ()> {
+pub fn sink<T>(mut give: impl FnMut(T), mut from: Reader<'_, T, impl Reach>) -> impl Future<Output = ()> {
     async move {
         loop {
             give(from.read().await);
@@ -155,8 +155,8 @@ pub fn sink<T>(mut give: impl FnMut(T), mut from: Reader<'_, T, impl Lock>) -> i
 /// ```
 pub fn transducer<T, U>(
     mut apply: impl FnMut(T) -> U,
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, U, impl Lock>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, U, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         loop {
@@ -194,8 +194,8 @@ pub fn transducer<T, U>(
 /// ```
 pub fn filter<T>(
     mut pick: impl FnMut(&T) -> bool,
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, T, impl Lock>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         loop {
@@ -223,8 +223,8 @@ pub fn filter<T>(
 /// For an example see [the module](self).
 pub fn prefix<T>(
     first: impl IntoIterator<Item = T>,
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, T, impl Lock>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         for item in first {
@@ -267,8 +267,8 @@ pub fn prefix<T>(
 /// ```
 pub fn bound<T>(
     n: usize,
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, T, impl Lock>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         for _ in 0..n {
@@ -319,9 +319,9 @@ pub fn bound<T>(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn pace<T, U>(
-    mut ticks: Reader<'_, U, impl Lock>,
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, T, impl Lock>,
+    mut ticks: Reader<'_, U, impl Reach>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         loop {

@@ -36,11 +36,11 @@ impl ProcessRef {
 
     /// Fixes the set of those that are parked, and of those that are ready.
     fn freeze(self) {
-        self.current.set(None);
+        self.first_worker().current.set(None);
         if self.cut_off.get().is_none() {
-            self.cut_off.set(self.take_queue());
+            self.cut_off.set(self.first_worker().take_queue());
         }
-        self.channels.freeze(|fibre| fibre.freeze(&self));
+        self.channels.freeze(self, |fibre| fibre.freeze(&self));
         self.cells().filter_map(|cell| cell.fibre.get()).for_each(|fibre| fibre.freeze(&self));
         self.destroy_next.set(self.frozen.get());
     }
@@ -64,7 +64,7 @@ impl ProcessRef {
                 continue;
             }
             // SAFETY: the future is there, and no fibre is being polled any more.
-            unsafe { fibre.destroy(self) };
+            unsafe { fibre.destroy(self.first_worker()) };
             self.stopped.set(self.stopped.get() + 1);
         }
     }
@@ -78,7 +78,7 @@ impl ProcessRef {
             }
             self.dying.set(Some(fibre));
             // SAFETY: the future is there, and no fibre is being polled any more.
-            unsafe { fibre.destroy(self) };
+            unsafe { fibre.destroy(self.first_worker()) };
             let count = if self.is_stopped.get() { &self.stopped } else { &self.deadlocked };
             count.set(count.get() + 1);
         }

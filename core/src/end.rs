@@ -4,13 +4,17 @@ use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use fibra_allocators::{AllocError, Layout};
 
 use crate::channel::{Channel, ChannelRef, Info, Waiting};
-use crate::node::{Direction, Node, NodeRef, OWN_BLOCK, State, WRITER};
-use fibra_allocators::Lock;
+use crate::fibre::FibreRef;
+use crate::node::{Direction, Node, NodeRef, OWN_BLOCK, State, WRITER, Waiter};
+use crate::reach::{Asynchronous, Concurrent, Guts, Platform, Reach};
+use crate::sync::Ordering;
+use crate::waker::is_nobody;
+use crate::worker::WorkerRef;
 
 /// A node and the place for one value on its way.
 #[repr(C)]
@@ -43,31 +47,36 @@ pub(crate) struct TwoWay<T, L, N> {
     pub name: N,
 }
 
-/// A channel's block, for values of type `T`, with the lock `L`, and with a name if `N` is one.
-pub(crate) struct Blocks<T, L, N>(PhantomData<(T, L, N)>);
+/// A channel's block, for values of type `T`, with the reach `K`, and with a name if `N` is one.
+pub(crate) struct Blocks<T, K, N>(PhantomData<(T, K, N)>);
 
-impl<T, L: Lock, N> Blocks<T, L, N> {
+type PairOf<T, K, N> = Pair<T, <K as Guts>::Lock, N>;
+type TwoWayOf<T, K, N> = TwoWay<T, <K as Guts>::Lock, N>;
+
+impl<T, K: Guts, N> Blocks<T, K, N> {
     const IS_NAMED: bool = size_of::<N>() != 0;
     /// The same with and without a name, which comes last.
-    const READER: usize = core::mem::offset_of!(Pair<T, L, N>, reader);
-    const WRITER: usize = core::mem::offset_of!(Pair<T, L, N>, writer);
+    const READER: usize = core::mem::offset_of!(PairOf<T, K, N>, reader);
+    const WRITER: usize = core::mem::offset_of!(PairOf<T, K, N>, writer);
     pub const PAIR: &'static Info = &Info {
         type_name: core::any::type_name::<T>,
-        layout: Layout::new::<Pair<T, L, N>>(),
+        layout: Layout::new::<PairOf<T, K, N>>(),
         endpoint_layout: Layout::new::<Slot<T>>(),
-        name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(Pair<T, L, N>, name)) } else { None },
+        name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(PairOf<T, K, N>, name)) } else { None },
         direct_offsets: [Self::READER, Self::WRITER],
         writer_offset: 0,
         is_stuck: None,
+        memory: None,
     };
     pub const TWO_WAY: &'static Info = &Info {
         type_name: core::any::type_name::<T>,
-        layout: Layout::new::<TwoWay<T, L, N>>(),
+        layout: Layout::new::<TwoWayOf<T, K, N>>(),
         endpoint_layout: Layout::new::<Slots<T>>(),
-        name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(TwoWay<T, L, N>, name)) } else { None },
+        name_offset: if Self::IS_NAMED { Some(core::mem::offset_of!(TwoWayOf<T, K, N>, name)) } else { None },
         direct_offsets: [0; 2], // none may wait directly
         writer_offset: core::mem::offset_of!(Slots<T>, writer),
         is_stuck: Some(ChannelRef::is_stuck),
+        memory: None,
     };
 }
 
@@ -75,17 +84,56 @@ impl<T, L: Lock, N> Blocks<T, L, N> {
 ///
 /// Invariant: the slot belongs to this end alone, and both it and the channel's block stay allocated until
 /// `ChannelRef::remove_endpoint` has been called for the endpoint that this is (a part of).
-pub(crate) struct End<'p, T, L> {
+pub(crate) struct End<'p, T, K> {
     pub slot: NonNull<Slot<T>>,
     pub channel: ChannelRef,
-    /// Invariant in `T` and `'p`; owns values; neither `Send` nor `Sync`.
-    pub marker: PhantomData<(Cell<&'p ()>, Cell<T>, *const L)>,
+    /// Invariant in `T` and `'p`; owns values; by itself neither `Send` nor `Sync`.
+    pub marker: PhantomData<(Cell<&'p ()>, Cell<T>, *const K)>,
 }
 
-impl<T, L: Lock> End<'_, T, L> {
+// SAFETY: with a reach that is shared, whatever others may use of the channel is used under its lock, or atomic; the values that
+// pass through are `Send`. What only the owner of an end may do takes `&mut`, so an end is `Sync`, too: `&End` gives away
+// nothing but the channel's name and `dup`.
+unsafe impl<T: Send, P: Platform> Send for End<'_, T, Concurrent<P>> {}
+// SAFETY: as above.
+unsafe impl<T: Send, P: Platform> Sync for End<'_, T, Concurrent<P>> {}
+// SAFETY: as above.
+unsafe impl<T: Send, P: Platform> Send for End<'_, T, Asynchronous<P>> {}
+// SAFETY: as above.
+unsafe impl<T: Send, P: Platform> Sync for End<'_, T, Asynchronous<P>> {}
+
+/// How many operations of one end of an open channel may complete at once, one after the other, before its fibre gives way.
+const MOST_AT_ONCE: u8 = 128;
+
+const NOT_TO_BE_WOKEN: &str = "this fibre waits on an asynchronous channel, which cannot wake it: it has no wake cell; \
+    spawn it with `p.fibre().waker().spawn(..)`, in a process with a wake hub";
+
+/// A waker to wait with in an open channel.
+fn waker_of(cx: &Context<'_>) -> Waker {
+    let waker = cx.waker().clone();
+    assert!(!is_nobody(&waker), "{NOT_TO_BE_WOKEN}");
+    waker
+}
+
+/// The values in the channel are not pinned by an end.
+impl<T, K> Unpin for End<'_, T, K> {}
+
+/// What a locked section found for a read or a write.
+enum Found {
+    /// A counterpart, which has the value or has given it, and is to be woken.
+    Met(Waiter),
+    /// Nobody: the fibre that polls waits now, or will when its poll has returned.
+    Waits,
+    /// Nobody, and none can come any more.
+    Dead,
+    /// Nobody, and the waker must be cloned first.
+    NeedsWaker,
+}
+
+impl<T, K: Reach> End<'_, T, K> {
     /// # Safety
     /// `slot` holds an initialised node, belongs to no other end, and to an endpoint that is counted in `channel`, which
-    /// was made for `T` and `L`.
+    /// was made for `T` and `K`.
     pub unsafe fn new(slot: *mut Slot<T>, channel: ChannelRef) -> Self {
         // SAFETY: a slot in an allocated block has an address.
         End { slot: unsafe { NonNull::new_unchecked(slot) }, channel, marker: PhantomData }
@@ -97,10 +145,15 @@ impl<T, L: Lock> End<'_, T, L> {
         unsafe { NodeRef::new(self.slot.as_ptr().cast()) }
     }
 
+    /// The node's state, and if that is `Done`, what was done to the slot.
     #[inline(always)]
-    pub fn lock(&self) -> &L {
-        // SAFETY: the channel was made with the lock `L` (contract of `new`).
-        unsafe { self.channel.lock() }
+    fn state(&self) -> State {
+        self.node().state.observe::<K>()
+    }
+
+    #[inline(always)]
+    fn locked<R>(&self, section: impl FnOnce() -> R) -> R {
+        self.channel.locked::<K, R>(section)
     }
 
     /// The place of the value behind any node of this channel.
@@ -116,12 +169,81 @@ impl<T, L: Lock> End<'_, T, L> {
         Self::value_of(self.node())
     }
 
+    /// The worker on which this poll is one of its process's own running fibre.
+    #[inline(always)]
+    fn own_worker(&self, cx: &Context<'_>) -> Option<WorkerRef> {
+        K::worker(self.channel).filter(|worker| worker.owns(cx.waker()))
+    }
+
+    /// The worker on which this poll may be one of its process's own running fibre: with several workers it is for sure.
+    #[inline(always)]
+    fn poller(&self, cx: &Context<'_>) -> Option<WorkerRef> {
+        if K::IS_SHARED { self.own_worker(cx) } else { K::worker(self.channel) }
+    }
+
+    /// Enqueues a fibre that was met directly.
+    #[inline(always)]
+    fn enqueue(&self, worker: WorkerRef, fibre: FibreRef) {
+        if K::IS_SHARED {
+            self.channel.process().queue_on::<K>(worker, fibre);
+        } else {
+            worker.enqueue::<K>(fibre);
+        }
+    }
+
     /// Takes the value that was delivered here.
     #[inline(always)]
     pub fn claim(&mut self) -> T {
-        self.node().state.set(State::Idle);
+        self.node().state.put::<K>(State::Idle);
         // SAFETY: only called in `Done` of a reader: the value is in the slot, and with `Idle` it counts as moved out.
         unsafe { self.value().read() }
+    }
+
+    /// Has the node wait for nothing any more: takes back a wait, if there is one. Afterwards it is `Done`, if that was so or has
+    /// come about meanwhile, or else `idle`. Gives who waited.
+    fn retract(&mut self, idle: State) -> Option<Waiter> {
+        let node = self.node();
+        let state = self.state();
+        match state {
+            State::Done => return None,
+            State::Idle | State::Loaded => {
+                node.state.set(idle);
+                return None;
+            }
+            State::Dead => {
+                node.state.set(idle);
+                self.forget_dead_wait();
+                return None;
+            }
+            State::Posted | State::Waiting | State::WaitingOrEnd => {}
+        }
+        // Not if it waits already: this worker may hold a post that another has taken back, to begin another wait.
+        if K::IS_SHARED
+            && state == State::Posted
+            && let Some(worker) = K::worker(self.channel)
+            && worker.has_posted(node)
+        {
+            worker.unpost();
+            node.state.set(idle);
+            return None;
+        }
+        self.locked(|| match node.state.get() {
+            State::Waiting | State::WaitingOrEnd => {
+                let waiter = self.channel.withdraw(node);
+                node.state.set(idle);
+                Some(waiter)
+            }
+            State::Done => None,
+            // Posted by another worker, which will look at it once more, and find that out; or its counterparts have gone
+            // meanwhile.
+            state => {
+                if state == State::Posted {
+                    node.held.store(true, Ordering::Relaxed);
+                }
+                node.state.set(idle);
+                None
+            }
+        })
     }
 
     /// Takes back a write, and drops its value unless it was delivered.
@@ -143,15 +265,15 @@ impl<T, L: Lock> End<'_, T, L> {
     /// Takes back a write. Says whether its value is in the slot, which counts as empty from now on.
     pub fn take_back(&mut self) -> bool {
         let node = self.node();
-        let has_value = !matches!(node.state.get(), State::Idle | State::Done);
-        if node.state.get() == State::Dead {
-            self.forget_dead_wait();
+        if self.state() == State::Idle {
+            return false;
         }
-        let waker = if node.is_waiting() { self.lock().with(|| self.channel.withdraw(node)) } else { None };
+        let waiter = self.retract(State::Loaded);
+        let has_value = node.state.get() == State::Loaded;
         node.state.set(State::Idle);
         /// Drops the value if the foreign waker's destructor panics.
-        struct Unclaimed<'a, 'p, T, L: Lock>(&'a mut End<'p, T, L>, bool);
-        impl<T, L: Lock> Drop for Unclaimed<'_, '_, T, L> {
+        struct Unclaimed<'a, 'p, T, K: Reach>(&'a mut End<'p, T, K>, bool);
+        impl<T, K: Reach> Drop for Unclaimed<'_, '_, T, K> {
             fn drop(&mut self) {
                 if self.1 {
                     // SAFETY: the value is in the slot, and nobody was told of it.
@@ -159,9 +281,9 @@ impl<T, L: Lock> End<'_, T, L> {
                 }
             }
         }
-        if waker.is_some() {
+        if let Some(waiter) = waiter {
             let mut unclaimed = Unclaimed(self, has_value);
-            drop(waker);
+            drop(unclaimed.0.channel.forget::<K>(waiter));
             unclaimed.1 = false;
         }
         has_value
@@ -171,18 +293,14 @@ impl<T, L: Lock> End<'_, T, L> {
     #[cold]
     #[inline(never)]
     pub fn clear_read(&mut self) {
-        let node = self.node();
-        if node.is_waiting() {
-            drop(self.lock().with(|| self.channel.withdraw(node)));
-        } else if node.state.get() == State::Dead {
-            node.state.set(State::Idle);
-            self.forget_dead_wait();
+        if let Some(waiter) = self.retract(State::Idle) {
+            drop(self.channel.forget::<K>(waiter));
         }
     }
 
     /// The running fibre has taken back a wait that could never end, so it will not be what the fibre collapses of.
     fn forget_dead_wait(&self) {
-        if let Some(fibre) = self.channel.process.current.get() {
+        if let Some(fibre) = K::worker(self.channel).and_then(|worker| worker.current.get()) {
             fibre.has_dead_wait.set(false);
         }
     }
@@ -190,40 +308,78 @@ impl<T, L: Lock> End<'_, T, L> {
     /// Tries to read without waiting.
     #[inline(always)]
     pub fn try_read(&mut self) -> Option<T> {
-        let (node, channel) = (self.node(), self.channel);
-        if node.is_waiting() {
+        if self.state() != State::Done && self.state() != State::Idle {
             self.clear_read();
         }
-        if node.state.get() != State::Done {
-            let writer = self.lock().with(|| channel.first_waiting(Direction::Write))?;
-            self.take_from(writer);
+        if self.state() != State::Done {
+            let waiter = self.locked(|| self.take())?;
+            self.wake(waiter);
         }
         Some(self.claim())
+    }
+
+    /// Moves the value of a writer that waits, if one does, into this end's slot. The lock is held.
+    fn take(&self) -> Option<Waiter> {
+        let (node, channel) = (self.node(), self.channel);
+        let writer = channel.first_waiting(Direction::Write)?;
+        // SAFETY: a waiting writer's value is in its slot; `meet` takes it out of that state. This end's slot is empty
+        // (`Idle` or `Dead`), and with `Done` it counts as filled.
+        unsafe { Self::value_of(node).copy_from_nonoverlapping(Self::value_of(writer), 1) };
+        node.state.set(State::Done);
+        Some(channel.meet::<K>(writer))
+    }
+
+    /// Moves the value in this end's slot to a reader that waits, if one does. The lock is held.
+    fn hand_over(&self) -> Option<Waiter> {
+        let (node, channel) = (self.node(), self.channel);
+        let reader = channel.first_waiting(Direction::Read)?;
+        // SAFETY: this end's value is in its slot, and with `Done` it counts as taken; a waiting reader's slot is empty, and
+        // with `Done`, which `meet` sets, it counts as filled.
+        unsafe { Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1) };
+        node.state.set(State::Done);
+        Some(channel.meet::<K>(reader))
+    }
+
+    /// Wakes whoever was met. If a foreign waker panics, everything is in order: the value stays with who has it.
+    fn wake(&self, waiter: Waiter) {
+        if let Some(waker) = self.channel.wake::<K>(waiter) {
+            waker.wake();
+        }
     }
 
     /// The usual cases of a poll come first: the value was delivered; one writer waits; or nobody waits yet, and the fibre
     /// parks.
     #[inline(always)]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, waiting: State) -> Poll<T> {
-        let (node, channel) = (self.node(), self.channel);
-        let state = node.state.get();
+        let channel = self.channel;
+        let state = self.state();
         if state != State::Done {
-            if state < State::Done {
-                let done = self.lock().with(|| {
-                    let who = channel.who_waits();
-                    if let Some(fibre) = who.directly(Direction::Write) {
-                        let writer = self.direct_counterpart(Direction::Write);
-                        // SAFETY: a waiting writer's value is in its slot. It counts as moved out once the node is `Done`;
-                        // until then it is only a copy that is not used.
-                        let value = unsafe { Self::value_of(writer).cast::<MaybeUninit<T>>().read() };
-                        let met = channel.meet_directly(fibre, writer);
-                        // SAFETY: the node is `Done` after it was met, so this is the value.
-                        return met.then(|| Poll::Ready(unsafe { value.assume_init() }));
+            if state < State::Done
+                && let Some(worker) = self.poller(cx)
+            {
+                // Without the lock: only a look.
+                let who = channel.look_who_waits::<K>();
+                if who.is_direct(Direction::Write) {
+                    if !K::IS_SHARED || worker.may_go_on() {
+                        let met = self.locked(|| {
+                            let who = if K::IS_SHARED { channel.who_waits() } else { who };
+                            let fibre = who.directly(Direction::Write)?;
+                            let writer = self.direct_counterpart(Direction::Write);
+                            // SAFETY: a waiting writer's value is in its slot. It counts as moved out once the node is `Done`;
+                            // until then it is only a copy that is not used.
+                            let value = unsafe { Self::value_of(writer).cast::<MaybeUninit<T>>().read() };
+                            channel.meet_directly::<K>(fibre, writer).then_some((fibre, value))
+                        });
+                        if let Some((fibre, value)) = met {
+                            self.enqueue(worker, fibre);
+                            // SAFETY: the node is `Done` after it was met, so this is the value.
+                            return Poll::Ready(unsafe { value.assume_init() });
+                        }
+                    } else {
+                        return Poll::Pending;
                     }
-                    self.park(who, cx, Direction::Read, waiting)
-                });
-                if let Some(done) = done {
-                    return done;
+                } else if self.park(who, worker, cx, Direction::Read, waiting) {
+                    return Poll::Pending;
                 }
             }
             if !self.poll_read_slowly(cx, waiting) {
@@ -238,8 +394,7 @@ impl<T, L: Lock> End<'_, T, L> {
     pub fn poll_read_or_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         // The scheduler has said so while it waited, and nobody has come since.
         let has_ended = |end: &mut Self| {
-            end.node().state.get() == State::Dead
-                && end.lock().with(|| end.channel.first_waiting(Direction::Write)).is_none()
+            end.state() == State::Dead && end.locked(|| end.channel.first_waiting(Direction::Write)).is_none()
         };
         let poll = if has_ended(self) {
             Poll::Ready(None)
@@ -263,52 +418,28 @@ impl<T, L: Lock> End<'_, T, L> {
     #[cold]
     #[inline(never)]
     pub fn poll_read_slowly(&mut self, cx: &mut Context<'_>, waiting: State) -> bool {
-        let (node, channel) = (self.node(), self.channel);
-        if node.is_waiting() {
-            if channel.is_waiter(node, cx.waker()) {
-                node.state.set(waiting);
-                return false;
-            }
+        if self.is_waited_for(cx, waiting) {
+            return false;
+        }
+        if self.state() > State::Done {
             self.clear_read();
         }
-        loop {
-            if let Some(writer) = self.lock().with(|| channel.first_waiting(Direction::Write)) {
-                self.take_from(writer);
-                return true;
-            }
-            if self.park_slowly(cx, Direction::Read, waiting) {
-                return false;
-            }
+        // Perhaps only now.
+        if self.state() == State::Done {
+            return true;
         }
-    }
-
-    /// Moves the value of a writer that waits into this end's slot.
-    #[cold]
-    #[inline(never)]
-    pub fn take_from(&mut self, writer: NodeRef) {
-        let (node, channel) = (self.node(), self.channel);
-        // SAFETY: a waiting writer's value is in its slot; `meet` takes it out of that state. This end's slot is empty
-        // (`Idle` or `Dead`), and with `Done` it counts as filled.
-        let waker = self.lock().with(|| unsafe {
-            Self::value_of(node).copy_from_nonoverlapping(Self::value_of(writer), 1);
-            node.state.set(State::Done);
-            channel.meet(writer)
-        });
-        if let Some(waker) = waker {
-            // If this panics, the value stays with this endpoint.
-            waker.wake();
-        }
+        self.meet_or_park(cx, Direction::Read, waiting, Self::take)
     }
 
     /// Puts a value in the slot, to be written.
     #[inline(always)]
     pub fn load(&mut self, value: T) {
-        if self.node().state.get() != State::Idle {
+        if self.state() != State::Idle {
             return self.load_slowly(value);
         }
         // SAFETY: in `Idle` the slot is empty, and with `Loaded` it counts as filled.
         unsafe { self.value().write(value) };
-        self.node().state.set(State::Loaded);
+        self.node().state.put::<K>(State::Loaded);
     }
 
     /// The same, after a write that was forgotten.
@@ -322,138 +453,240 @@ impl<T, L: Lock> End<'_, T, L> {
     /// The same, if a write has begun; if none has, there is nothing to wait for.
     #[inline(always)]
     pub fn poll_begun_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.node().state.get() == State::Idle { Poll::Ready(()) } else { self.poll_write(cx) }
+        if self.state() == State::Idle { Poll::Ready(()) } else { self.poll_write(cx, State::Waiting) }
+    }
+
+    /// The same, or the value if no reader can come any more.
+    pub fn poll_begun_write_or_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), T>> {
+        if self.state() == State::Idle {
+            return Poll::Ready(Ok(()));
+        }
+        let has_ended =
+            |end: &Self| end.state() == State::Dead && end.locked(|| !end.channel.has_counterpart(Direction::Write));
+        if !has_ended(self) {
+            match self.poll_write(cx, State::WaitingOrEnd) {
+                Poll::Ready(()) => return Poll::Ready(Ok(())),
+                Poll::Pending if !has_ended(self) => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+        // In `Dead` of a writer the value is in the slot.
+        match self.take_undelivered() {
+            Some(value) => Poll::Ready(Err(value)),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// The usual cases of a poll, as in [`poll_read`](Self::poll_read). A write has begun: the state is not `Idle`.
     #[inline(always)]
-    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, waiting: State) -> Poll<()> {
         let (node, channel) = (self.node(), self.channel);
-        let state = node.state.get();
+        let state = self.state();
         if state != State::Done {
-            if state < State::Done {
-                let done = self.lock().with(|| {
-                    let who = channel.who_waits();
-                    if let Some(fibre) = who.directly(Direction::Read) {
-                        let reader = self.direct_counterpart(Direction::Read);
-                        // SAFETY: this end's value is in its slot, and a waiting reader's slot is empty. The copy only
-                        // counts once the reader's node is `Done`, and with `Idle` this slot counts as empty.
-                        unsafe { Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1) };
-                        return channel.meet_directly(fibre, reader).then(|| {
-                            node.state.set(State::Idle);
-                            Poll::Ready(())
+            if state < State::Done
+                && let Some(worker) = self.poller(cx)
+            {
+                // Without the lock: only a look.
+                let who = channel.look_who_waits::<K>();
+                if who.is_direct(Direction::Read) {
+                    if !K::IS_SHARED || worker.may_go_on() {
+                        let met = self.locked(|| {
+                            let who = if K::IS_SHARED { channel.who_waits() } else { who };
+                            let fibre = who.directly(Direction::Read)?;
+                            let reader = self.direct_counterpart(Direction::Read);
+                            // SAFETY: this end's value is in its slot, and a waiting reader's slot is empty. The copy only
+                            // counts once the reader's node is `Done`, and with `Idle` this slot counts as empty.
+                            unsafe { Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1) };
+                            channel.meet_directly::<K>(fibre, reader).then_some(fibre)
                         });
+                        if let Some(fibre) = met {
+                            node.state.put::<K>(State::Idle);
+                            self.enqueue(worker, fibre);
+                            return Poll::Ready(());
+                        }
+                    } else {
+                        return Poll::Pending;
                     }
-                    self.park(who, cx, Direction::Write, State::Waiting)
-                });
-                if let Some(done) = done {
-                    return done;
+                } else if self.park(who, worker, cx, Direction::Write, waiting) {
+                    return Poll::Pending;
                 }
             }
-            if !self.poll_write_slowly(cx) {
+            if !self.poll_write_slowly(cx, waiting) {
                 return Poll::Pending;
             }
         }
-        node.state.set(State::Idle);
+        node.state.put::<K>(State::Idle);
         Poll::Ready(())
     }
 
     /// The other cases, as in [`poll_read_slowly`](Self::poll_read_slowly). Says whether the value has gone.
     #[cold]
     #[inline(never)]
-    pub fn poll_write_slowly(&mut self, cx: &mut Context<'_>) -> bool {
-        let (node, channel) = (self.node(), self.channel);
-        if node.is_waiting() {
-            if channel.is_waiter(node, cx.waker()) {
-                return false;
-            }
-            let waker = self.lock().with(|| channel.withdraw(node));
-            node.state.set(State::Loaded);
-            drop(waker);
+    pub fn poll_write_slowly(&mut self, cx: &mut Context<'_>, waiting: State) -> bool {
+        if self.is_waited_for(cx, waiting) {
+            return false;
         }
-        loop {
-            if let Some(reader) = self.lock().with(|| channel.first_waiting(Direction::Read)) {
-                self.hand_to(reader);
-                return true;
+        if self.state() > State::Done
+            && let Some(waiter) = self.retract(State::Loaded)
+        {
+            drop(self.channel.forget::<K>(waiter));
+        }
+        // Perhaps only now.
+        if self.state() == State::Done {
+            return true;
+        }
+        self.meet_or_park(cx, Direction::Write, waiting, Self::hand_over)
+    }
+
+    /// Whether whoever polls waits here already, or will as soon as the poll has returned.
+    fn is_waited_for(&mut self, cx: &Context<'_>, waiting: State) -> bool {
+        let (node, channel) = (self.node(), self.channel);
+        match self.state() {
+            State::Posted => {
+                let worker = self.own_worker(cx).filter(|worker| worker.has_posted(node));
+                worker.inspect(|worker| worker.repost(waiting)).is_some()
             }
-            if self.park_slowly(cx, Direction::Write, State::Waiting) {
-                return false;
+            State::Waiting | State::WaitingOrEnd => {
+                let waits = self.locked(|| {
+                    // It may have ended meanwhile.
+                    let waits = node.is_waiting() && channel.is_waiter::<K>(node, cx.waker());
+                    if waits {
+                        node.state.set(waiting);
+                    }
+                    waits
+                });
+                waits || K::IS_OPEN && self.change_waker(cx, waiting)
             }
+            _ => false,
         }
     }
 
-    /// Moves the value in this end's slot to a reader that waits.
+    /// Has whoever polls wait in the place of who waits here, if that wait has not ended meanwhile. The place in the queue stays;
+    /// and the old waker goes after the new one has come, so that it is never the last one of a fibre, which would be polled
+    /// again for that.
     #[cold]
-    #[inline(never)]
-    pub fn hand_to(&mut self, reader: NodeRef) {
-        let (node, channel) = (self.node(), self.channel);
-        // SAFETY: this end's value is in its slot, and with `Done` it counts as taken, even if the foreign waker panics; a
-        // waiting reader's slot is empty, and with `Done`, which `meet` sets, it counts as filled.
-        let waker = self.lock().with(|| unsafe {
-            Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1);
-            node.state.set(State::Done);
-            channel.meet(reader)
+    fn change_waker(&mut self, cx: &Context<'_>, waiting: State) -> bool {
+        let node = self.node();
+        // Foreign code, as is the drop of either: outside the lock.
+        let mut new = Some(waker_of(cx));
+        let old = self.locked(|| {
+            let new = new.take_if(|_| node.is_waiting())?;
+            let old = self.channel.change_waker(node, new);
+            node.state.set(waiting);
+            Some(old)
         });
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        old.is_some()
     }
 
-    /// Has the running fibre wait here directly, if the poll is this process's own and nobody waits yet but somebody could
-    /// come.
+    /// Has the running fibre wait here directly, if nobody waits yet but somebody could come: at once, or with several workers
+    /// as soon as its poll has returned.
     #[inline(always)]
-    pub fn park<R>(&self, who: Waiting, cx: &Context<'_>, direction: Direction, waiting: State) -> Option<Poll<R>> {
+    fn park(&self, who: Waiting, worker: WorkerRef, cx: &Context<'_>, direction: Direction, waiting: State) -> bool {
         let (node, channel) = (self.node(), self.channel);
-        if !who.is_open_and_empty() || !channel.process.owns(cx.waker()) || !node.may_wait_directly() {
-            return None;
+        if !who.is_open_and_empty() {
+            return false;
         }
-        // SAFETY: whoever has the process's own waker is polled by `run_ready`, which sets `current` for that time; and a
-        // reference to that waker cannot be kept any longer.
-        let fibre = unsafe { channel.process.current.get().unwrap_unchecked() };
+        if K::IS_SHARED {
+            return worker.post(channel, node, direction, waiting);
+        }
+        if !worker.owns(cx.waker()) || !node.may_wait_directly() {
+            return false;
+        }
+        // SAFETY: whoever has the worker's own waker is polled by it, and it sets `current` for that time; and a reference to
+        // that waker cannot be kept any longer.
+        let fibre = unsafe { worker.current.get().unwrap_unchecked() };
         channel.wait_directly(node, direction, waiting, fibre);
-        Some(Poll::Pending)
+        true
     }
 
     /// The node of the fibre that waits directly in this direction.
     #[inline(always)]
     pub fn direct_counterpart(&self, direction: Direction) -> NodeRef {
         let offset = match direction {
-            Direction::Read => Blocks::<T, L, ()>::READER,
-            Direction::Write => Blocks::<T, L, ()>::WRITER,
+            Direction::Read => Blocks::<T, K, ()>::READER,
+            Direction::Write => Blocks::<T, K, ()>::WRITER,
         };
         // SAFETY: only nodes in a `Pair` wait directly (`DIRECT`), so this channel's block is one; a name does not change
         // where they are.
         unsafe { NodeRef::new(self.channel.as_ptr().cast::<u8>().add(offset).cast()) }
     }
 
-    /// Has whoever polls wait here, if that makes sense; then the node is in the ring, or else `Dead`. `false` if a
-    /// counterpart came meanwhile.
-    pub fn park_slowly(&mut self, cx: &mut Context<'_>, direction: Direction, waiting: State) -> bool {
+    /// Meets a counterpart, or has whoever polls wait here if that makes sense: then the node is in the ring, or posted, or else
+    /// `Dead`. `true` if a counterpart was met.
+    fn meet_or_park(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        waiting: State,
+        meet: impl Fn(&Self) -> Option<Waiter>,
+    ) -> bool {
         let (node, channel) = (self.node(), self.channel);
-        let is_own = channel.process.owns(cx.waker());
-        // Foreign code, so it runs while nothing is half done; then everything is looked at again.
-        let mut waker = if is_own { None } else { Some(cx.waker().clone()) };
-        self.lock().with(|| {
-            let fibre = channel.process.current.get();
-            if channel.first_waiting(direction.opposite()).is_some() {
-                return false;
-            }
-            if !channel.has_counterpart(direction) {
-                node.state.set(State::Dead);
-                if waiting == State::Waiting
-                    && let (Some(fibre), Some(reporting)) = (fibre, channel.process.reporting.get())
-                {
-                    (reporting.dead_wait)(channel.process, fibre, channel, direction);
+        let worker = K::worker(channel);
+        let fibre = worker.and_then(|worker| worker.current.get());
+        let own = worker.filter(|worker| worker.owns(cx.waker()));
+        if K::IS_SHARED
+            && let Some(own) = own
+            && !own.may_go_on()
+        {
+            return false;
+        }
+        if K::IS_OPEN && node.streak.get() == MOST_AT_ONCE {
+            node.streak.set(0);
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        let mut waker = None;
+        loop {
+            let found = self.locked(|| {
+                if let Some(waiter) = meet(self) {
+                    return Found::Met(waiter);
                 }
-                return true;
+                if !channel.has_counterpart(direction) {
+                    node.state.set(State::Dead);
+                    return Found::Dead;
+                }
+                if let Some(own) = own {
+                    if !(K::IS_SHARED && own.post(channel, node, direction, waiting)) && fibre.is_some() {
+                        channel.wait::<K>(node, waiting, fibre, None);
+                    }
+                    return Found::Waits;
+                }
+                match waker.take() {
+                    None => return Found::NeedsWaker,
+                    waker => channel.wait::<K>(node, waiting, fibre, waker),
+                }
+                Found::Waits
+            });
+            match found {
+                Found::Met(waiter) => {
+                    if K::IS_OPEN {
+                        node.streak.set(node.streak.get() + 1);
+                    }
+                    self.wake(waiter);
+                    return true;
+                }
+                Found::Waits => return false,
+                Found::Dead => {
+                    if waiting == State::Waiting
+                        && let (Some(worker), Some(fibre)) = (worker, fibre)
+                        && let Some(reporting) = worker.process().reporting.get()
+                    {
+                        (reporting.dead_wait)(worker, fibre, (reporting.name)(channel), direction);
+                    }
+                    return false;
+                }
+                // Foreign code, so it runs while nothing is half done; then everything is looked at again.
+                Found::NeedsWaker => {
+                    waker = Some(if K::IS_OPEN { waker_of(cx) } else { cx.waker().clone() });
+                    node.streak.set(0);
+                }
             }
-            match (waker.take(), fibre) {
-                (Some(waker), _) => channel.wait_foreign(node, waiting, waker),
-                (None, Some(fibre)) => channel.wait(node, waiting, fibre),
-                (None, None) => {}
-            }
-            true
-        })
+        }
+    }
+
+    /// Whether no counterpart can come any more in this direction.
+    pub fn is_ended(&self, direction: Direction) -> bool {
+        self.locked(|| !self.channel.has_counterpart(direction))
     }
 
     /// Drops what a reader's slot still holds.
@@ -466,32 +699,33 @@ impl<T, L: Lock> End<'_, T, L> {
     }
 }
 
-impl<'p, T, L: Lock> End<'p, T, L> {
+impl<'p, T, K: Reach> End<'p, T, K> {
     #[inline]
     pub fn try_write(&mut self, value: T) -> Result<(), T> {
-        if self.node().state.get() != State::Idle {
+        if self.state() != State::Idle {
             self.clear_write();
         }
-        let Some(reader) = self.lock().with(|| self.channel.first_waiting(Direction::Read)) else {
-            return Err(value);
+        // SAFETY: in `Idle` the slot is empty.
+        unsafe { self.value().write(value) };
+        let Some(waiter) = self.locked(|| self.hand_over()) else {
+            // SAFETY: nobody has taken the value, and in `Idle` the slot counts as empty.
+            return Err(unsafe { self.value().read() });
         };
-        self.load(value);
-        self.hand_to(reader);
         self.node().state.set(State::Idle);
+        self.wake(waiter);
         Ok(())
     }
 
     /// Another end for one direction, in a block of its own.
     pub fn dup(&self, direction: Direction) -> Result<Self, AllocError> {
-        let process = self.channel.process;
-        let block = process.allocate(Layout::new::<Slot<T>>()).ok_or(AllocError)?;
+        let block = self.channel.allocate::<K>(Layout::new::<Slot<T>>()).ok_or(AllocError)?;
         let slot = block.cast::<Slot<T>>().as_ptr();
         let kind = OWN_BLOCK | if direction == Direction::Write { WRITER } else { 0 };
         // SAFETY: the block is new, and has the layout of a slot.
         unsafe { NodeRef::init(slot.cast(), kind) };
-        if self.lock().with(|| self.channel.add_endpoint(&[direction])).is_none() {
-            // SAFETY: taken from this process above; nothing else knows it.
-            unsafe { process.deallocate(block, Layout::new::<Slot<T>>()) };
+        if self.channel.add_endpoint::<K>(&[direction]).is_none() {
+            // SAFETY: taken for this channel above; nothing else knows it.
+            unsafe { self.channel.deallocate::<K>(block, Layout::new::<Slot<T>>()) };
             return Err(AllocError);
         }
         // SAFETY: the node was initialised, and the endpoint counted.

@@ -1,23 +1,25 @@
 //! The ends of a channel.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::task::{Context, Poll};
 
 use fibra_allocators::{AllocError, Layout};
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::channel::{ChannelRef, Info};
 use crate::end::{Blocks, End, Pair, Slot, Slots, TwoWay};
 use crate::node::{DIRECT, Direction, NodeRef, OWN_BLOCK, State, WRITER};
 use crate::operation::{Read, ReadOrEnd, Write};
-use crate::process::{ProcessCore, ProcessRef};
-use fibra_allocators::{Lock, NoLock};
+use crate::process::ProcessRef;
+use crate::reach::{Asynchronous, Guts, Platform, Reach, Sequential};
 
 /// Takes the block of a channel, and counts its first two endpoints.
-fn block_for_channel(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, AllocError> {
+fn block_for_channel<R: Reach>(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, AllocError> {
     let block = process.allocate(info.layout).ok_or(AllocError)?;
-    if process.channels.add_endpoints(2).is_none() {
+    if process.channels.add_endpoints::<R>(2).is_none() {
         // SAFETY: taken from this process just now; nothing else knows it.
         unsafe { process.deallocate(block, info.layout) };
         return Err(AllocError);
@@ -25,37 +27,52 @@ fn block_for_channel(process: ProcessRef, info: &Info) -> Result<NonNull<u8>, Al
     Ok(block)
 }
 
-pub(crate) fn channel<'p, T, L: Lock, N>(
+pub(crate) fn channel<'p, T, R: Reach, N>(
     process: ProcessRef,
     name: N,
-) -> Result<(Writer<'p, T, L>, Reader<'p, T, L>), AllocError> {
-    let info = Blocks::<T, L, N>::PAIR;
-    let block = block_for_channel(process, info)?;
-    let pair = block.cast::<Pair<T, L, N>>().as_ptr();
-    // SAFETY: the block is new, and has the layout of a `Pair`. The two ends are the only ones of their slots.
+) -> Result<(Writer<'p, T, R>, Reader<'p, T, R>), AllocError> {
+    let info = Blocks::<T, R, N>::PAIR;
+    let block = block_for_channel::<R>(process, info)?;
+    // SAFETY: the block is new, and has that layout.
+    Ok(unsafe { pair(block, name, Some(process), info) })
+}
+
+/// Makes a channel in its block.
+///
+/// # Safety
+/// The block is new, has the layout of `info`, which begins with a `Pair` for these types, and came from this process: only of
+/// an open channel from none.
+pub(crate) unsafe fn pair<'p, T, R: Reach, N>(
+    block: NonNull<u8>,
+    name: N,
+    process: Option<ProcessRef>,
+    info: &'static Info,
+) -> (Writer<'p, T, R>, Reader<'p, T, R>) {
+    let pair = block.cast::<Pair<T, <R as Guts>::Lock, N>>().as_ptr();
+    // SAFETY: the caller's promise. The two ends are the only ones of their slots.
     unsafe {
         (&raw mut (*pair).name).write(name);
         let (writer, reader) = (&raw mut (*pair).writer, &raw mut (*pair).reader);
         NodeRef::init(writer.cast(), DIRECT | WRITER);
         NodeRef::init(reader.cast(), DIRECT);
-        let channel = ChannelRef::init::<L>(block, process, info);
-        Ok((Writer { end: End::new(writer, channel) }, Reader { end: End::new(reader, channel) }))
+        let channel = ChannelRef::init::<R>(block, process, info);
+        (Writer { end: End::new(writer, channel) }, Reader { end: End::new(reader, channel) })
     }
 }
 
-pub(crate) fn two_way<'p, T, L: Lock, N>(
+pub(crate) fn two_way<'p, T, R: Reach, N>(
     process: ProcessRef,
     name: N,
-) -> Result<(Endpoint<'p, T, L>, Endpoint<'p, T, L>), AllocError> {
-    process.channels.sweep.set(Some(ProcessCore::sweep));
-    let info = Blocks::<T, L, N>::TWO_WAY;
-    let block = block_for_channel(process, info)?;
-    let two_way = block.cast::<TwoWay<T, L, N>>().as_ptr();
+) -> Result<(Endpoint<'p, T, R>, Endpoint<'p, T, R>), AllocError> {
+    process.channels.sweep_from_now_on::<R>();
+    let info = Blocks::<T, R, N>::TWO_WAY;
+    let block = block_for_channel::<R>(process, info)?;
+    let two_way = block.cast::<TwoWay<T, <R as Guts>::Lock, N>>().as_ptr();
     // SAFETY: the block is new, and has the layout of a `TwoWay`. The two ends are the only ones of their slots.
     unsafe {
         (&raw mut (*two_way).name).write(name);
         let first = (&raw mut (*two_way).ends).cast::<Slots<T>>();
-        let channel = ChannelRef::init::<L>(block, process, info);
+        let channel = ChannelRef::init::<R>(block, Some(process), info);
         Ok((Endpoint::init(first, channel, 0), Endpoint::init(first.add(1), channel, 0)))
     }
 }
@@ -65,8 +82,8 @@ pub(crate) fn two_way<'p, T, L: Lock, N>(
 /// It is used by one fibre at a time; [`dup`](Self::dup) makes another writer of the same channel. Dropping the last
 /// writer ends the waits of the readers: a fibre that waits in [`Reader::read`] and for nothing else collapses.
 ///
-/// `'p` is the process's lifetime, `T` the type of the values, `L` the channel's lock ([`NoLock`]: a sequential channel,
-/// which is neither `Send` nor `Sync`).
+/// `'p` is the process's lifetime, `T` the type of the values, `R` the channel's [`Reach`] ([`Sequential`]: neither `Send` nor
+/// `Sync`).
 ///
 /// ```
 /// use fibra_core::Writer;
@@ -93,8 +110,8 @@ pub(crate) fn two_way<'p, T, L: Lock, N>(
 /// assert_eq!(sum, 10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Writer<'p, T, L: Lock = NoLock> {
-    end: End<'p, T, L>,
+pub struct Writer<'p, T, R: Reach = Sequential> {
+    pub(crate) end: End<'p, T, R>,
 }
 
 /// The end of a channel that is read from.
@@ -129,8 +146,8 @@ pub struct Writer<'p, T, L: Lock = NoLock> {
 /// assert_eq!((outcome.finished, outcome.collapsed), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Reader<'p, T, L: Lock = NoLock> {
-    end: End<'p, T, L>,
+pub struct Reader<'p, T, R: Reach = Sequential> {
+    pub(crate) end: End<'p, T, R>,
 }
 
 /// An end of a channel that is both read from and written to, though not at the same time.
@@ -162,12 +179,12 @@ pub struct Reader<'p, T, L: Lock = NoLock> {
 /// assert_eq!((outcome.finished, outcome.collapsed), (1, 1)); // nobody asks any more
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Endpoint<'p, T, L: Lock = NoLock> {
-    reader: End<'p, T, L>,
-    writer: End<'p, T, L>,
+pub struct Endpoint<'p, T, R: Reach = Sequential> {
+    reader: End<'p, T, R>,
+    writer: End<'p, T, R>,
 }
 
-impl<'p, T, L: Lock> Writer<'p, T, L> {
+impl<'p, T, R: Reach> Writer<'p, T, R> {
     /// Writes a value: completes when a reader has it.
     ///
     /// The value is moved into this endpoint's slot at once, and is offered to readers from the first poll on. Dropping the
@@ -201,7 +218,7 @@ impl<'p, T, L: Lock> Writer<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, L> {
+    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, R> {
         self.end.load(value);
         Write { end: Some(&mut self.end) }
     }
@@ -351,7 +368,7 @@ impl<'p, T, L: Lock> Writer<'p, T, L> {
     }
 }
 
-impl<'p, T, L: Lock> Reader<'p, T, L> {
+impl<'p, T, R: Reach> Reader<'p, T, R> {
     /// Reads a value.
     ///
     /// # Blocking
@@ -379,7 +396,7 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn read(&mut self) -> Read<'_, 'p, T, L> {
+    pub fn read(&mut self) -> Read<'_, 'p, T, R> {
         Read { end: Some(&mut self.end) }
     }
 
@@ -416,7 +433,7 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
+    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, R> {
         ReadOrEnd { end: Some(&mut self.end) }
     }
 
@@ -529,7 +546,23 @@ impl<'p, T, L: Lock> Reader<'p, T, L> {
     }
 }
 
-impl<'p, T, L: Lock> Endpoint<'p, T, L> {
+impl<T, P: Platform> Writer<'_, T, Asynchronous<P>> {
+    /// The same end with another lifetime: the channel belongs to no process.
+    pub(crate) fn of_any_process<'q>(self) -> Writer<'q, T, Asynchronous<P>> {
+        let this = ManuallyDrop::new(self);
+        Writer { end: End { slot: this.end.slot, channel: this.end.channel, marker: PhantomData } }
+    }
+}
+
+impl<T, P: Platform> Reader<'_, T, Asynchronous<P>> {
+    /// The same end with another lifetime: the channel belongs to no process.
+    pub(crate) fn of_any_process<'q>(self) -> Reader<'q, T, Asynchronous<P>> {
+        let this = ManuallyDrop::new(self);
+        Reader { end: End { slot: this.end.slot, channel: this.end.channel, marker: PhantomData } }
+    }
+}
+
+impl<'p, T, R: Reach> Endpoint<'p, T, R> {
     /// # Safety
     /// `slots` is a new place for an endpoint that is counted in `channel`, which was made for `T` and `L`.
     unsafe fn init(slots: *mut Slots<T>, channel: ChannelRef, kind: u8) -> Self {
@@ -573,8 +606,8 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, L> {
-        if self.reader.node().is_waiting() {
+    pub fn write(&mut self, value: T) -> Write<'_, 'p, T, R> {
+        if self.reader.node().state.observe::<R>() > State::Done {
             self.reader.clear_read();
         }
         self.writer.load(value);
@@ -624,7 +657,7 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn read(&mut self) -> Read<'_, 'p, T, L> {
+    pub fn read(&mut self) -> Read<'_, 'p, T, R> {
         self.clear_write();
         Read { end: Some(&mut self.reader) }
     }
@@ -654,7 +687,7 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, L> {
+    pub fn read_or_end(&mut self) -> ReadOrEnd<'_, 'p, T, R> {
         self.clear_write();
         if self.reader.node().state.get() == State::Dead {
             self.reader.clear_read();
@@ -709,7 +742,7 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     /// ```
     #[inline]
     pub fn begin_write(&mut self, value: T) {
-        if self.reader.node().is_waiting() {
+        if self.reader.node().state.observe::<R>() > State::Done {
             self.reader.clear_read();
         }
         self.writer.load(value);
@@ -791,13 +824,12 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn dup(&self) -> Result<Self, AllocError> {
-        let process = self.reader.channel.process;
+        let channel = self.reader.channel;
         let layout = Layout::new::<Slots<T>>();
-        let block = process.allocate(layout).ok_or(AllocError)?;
-        if self.reader.lock().with(|| self.reader.channel.add_endpoint(&[Direction::Read, Direction::Write])).is_none()
-        {
-            // SAFETY: taken from this process above; nothing else knows it.
-            unsafe { process.deallocate(block, layout) };
+        let block = channel.allocate::<R>(layout).ok_or(AllocError)?;
+        if channel.add_endpoint::<R>(&[Direction::Read, Direction::Write]).is_none() {
+            // SAFETY: taken for this channel above; nothing else knows it.
+            unsafe { channel.deallocate::<R>(block, layout) };
             return Err(AllocError);
         }
         // SAFETY: the block is new, and has the layout of two slots; the endpoint was counted.
@@ -806,57 +838,59 @@ impl<'p, T, L: Lock> Endpoint<'p, T, L> {
 
     /// An operation that was forgotten must not meet the next one of the same endpoint.
     fn clear_write(&mut self) {
-        if self.writer.node().state.get() != State::Idle {
+        if self.writer.node().state.observe::<R>() != State::Idle {
             self.writer.clear_write();
         }
     }
 }
 
 /// Removes an endpoint from its channel, also when the destructor of a value in its slot panics.
-struct Remove<const N: usize> {
+struct Remove<R: Reach, const N: usize> {
     channel: ChannelRef,
     nodes: [NodeRef; N],
+    reach: PhantomData<R>,
 }
 
-impl<const N: usize> Drop for Remove<N> {
+impl<R: Reach, const N: usize> Drop for Remove<R, N> {
     fn drop(&mut self) {
-        self.channel.remove_endpoint(&self.nodes);
+        self.channel.remove_endpoint::<R>(&self.nodes);
     }
 }
 
-impl<T, L: Lock> Drop for Writer<'_, T, L> {
+impl<T, R: Reach> Drop for Writer<'_, T, R> {
     fn drop(&mut self) {
         let end = &mut self.end;
-        let _last = Remove { channel: end.channel, nodes: [end.node()] };
-        if end.node().state.get() != State::Idle {
+        let _last = Remove::<R, 1> { channel: end.channel, nodes: [end.node()], reach: PhantomData };
+        if end.node().state.observe::<R>() != State::Idle {
             end.clear_write();
         }
     }
 }
 
-impl<T, L: Lock> Drop for Reader<'_, T, L> {
+impl<T, R: Reach> Drop for Reader<'_, T, R> {
     fn drop(&mut self) {
         let end = &mut self.end;
-        let _last = Remove { channel: end.channel, nodes: [end.node()] };
-        if end.node().state.get() != State::Idle {
+        let _last = Remove::<R, 1> { channel: end.channel, nodes: [end.node()], reach: PhantomData };
+        if end.node().state.observe::<R>() != State::Idle {
             end.drop_delivered();
         }
     }
 }
 
-impl<T, L: Lock> Drop for Endpoint<'_, T, L> {
+impl<T, R: Reach> Drop for Endpoint<'_, T, R> {
     fn drop(&mut self) {
         let (reader, writer) = (&mut self.reader, &mut self.writer);
-        let _last = Remove { channel: reader.channel, nodes: [reader.node(), writer.node()] };
+        let nodes = [reader.node(), writer.node()];
+        let _last = Remove::<R, 2> { channel: reader.channel, nodes, reach: PhantomData };
         /// Drops what the other slot holds, even if the first drop panics.
-        struct Read<'a, 'p, T, L: Lock>(&'a mut End<'p, T, L>);
-        impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
+        struct Read<'a, 'p, T, R: Reach>(&'a mut End<'p, T, R>);
+        impl<T, R: Reach> Drop for Read<'_, '_, T, R> {
             fn drop(&mut self) {
                 self.0.drop_delivered();
             }
         }
         let _then = Read(reader);
-        if writer.node().state.get() != State::Idle {
+        if writer.node().state.observe::<R>() != State::Idle {
             writer.clear_write();
         }
     }
@@ -864,7 +898,7 @@ impl<T, L: Lock> Drop for Endpoint<'_, T, L> {
 
 macro_rules! debug {
     ($($type:ident, $end:ident, $what:literal;)*) => {$(
-        impl<T, L: Lock> fmt::Debug for $type<'_, T, L> {
+        impl<T, R: Reach> fmt::Debug for $type<'_, T, R> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}(`{}`)", $what, self.$end.channel.name())
             }
@@ -884,7 +918,7 @@ debug! {
 /// assert!(fibra_core::channel_layout::<u64>().size() <= 160);
 /// ```
 pub const fn channel_layout<T>() -> Layout {
-    Layout::new::<Pair<T, NoLock, ()>>()
+    Layout::new::<Pair<T, <Sequential as Guts>::Lock, ()>>()
 }
 
 /// The same as [`channel_layout`] for a two-way channel.
@@ -894,7 +928,7 @@ pub const fn channel_layout<T>() -> Layout {
 /// assert!(two_way_layout::<u64>().size() > channel_layout::<u64>().size());
 /// ```
 pub const fn two_way_layout<T>() -> Layout {
-    Layout::new::<TwoWay<T, NoLock, ()>>()
+    Layout::new::<TwoWay<T, <Sequential as Guts>::Lock, ()>>()
 }
 
 /// What [`Writer::dup`] and [`Reader::dup`] take from the process's allocator for values of type `T`; [`Endpoint::dup`]

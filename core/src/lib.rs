@@ -88,36 +88,53 @@
 extern crate std;
 
 mod async_frame;
+mod asynchronous;
+#[cfg(all(test, fibra_loom))]
+mod asynchronous_model;
 mod channel;
 mod channels;
 pub mod chips;
 mod closing;
 mod continuation;
 mod coroutine;
+mod crew;
+#[cfg(all(test, fibra_loom))]
+mod crew_model;
 mod end;
 mod endpoint;
 mod fibre;
+#[cfg(all(test, fibra_loom))]
+mod fibre_model;
 mod frame;
 mod hub;
 #[cfg(all(test, fibra_loom))]
 mod hub_model;
+#[cfg(all(test, fibra_loom))]
+mod modelled;
 mod node;
 mod operation;
 mod outcome;
+mod outside;
 mod pipeline;
 mod process;
+mod reach;
 mod reporting;
 mod reservation;
 mod run;
 mod scheduler;
+mod shared;
 mod spawn;
 mod stack;
 mod steps;
 mod sync;
 mod waker;
+mod worker;
+#[cfg(all(test, fibra_loom))]
+mod worker_model;
 mod yield_now;
 
 pub use async_frame::Async;
+pub use asynchronous::{asynchronous, asynchronous_layout, asynchronous_named};
 pub use continuation::{Continuation, Next};
 pub use coroutine::{Call, Coroutine, coroutine};
 pub use endpoint::{Endpoint, Reader, Writer, channel_layout, dup_layout, two_way_layout};
@@ -129,9 +146,14 @@ pub use hub::{Hub, HubCore, Idle, StopHandle, WakeCell, WakeHub};
 pub use node::Direction;
 pub use operation::{Read, ReadOrEnd, Write};
 pub use outcome::{Cause, Failure, Fate, Outcome, Report, Wait};
+pub use outside::{
+    Ended, OutsideRead, OutsideReader, OutsideWrite, OutsideWriter, TryReadError, TryWriteError, Unsent,
+};
 pub use pipeline::{Pipe, PipeError, PipeErrorKind};
 pub use process::Process;
+pub use reach::{Asynchronous, Concurrent, Here, Platform, Reach, Runs, Sequential};
 pub use reservation::Reservation;
 pub use run::{Catch, Setup, run};
+pub use shared::{NoCothread, Shared, work, work_catching};
 pub use spawn::{FibreOptions, SpawnError, SpawnErrorKind, SpawnNext};
 pub use yield_now::{YieldNow, yield_now};

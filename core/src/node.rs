@@ -14,12 +14,16 @@
 //!       `----------------------------------------------------- claimed --'
 //! ```
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::task::Waker;
 
 use crate::fibre::FibreRef;
+use crate::hub::WakeCell;
+use crate::reach::Guts;
+use crate::sync::word::{AtomicBool, AtomicU8};
+use crate::sync::{Alone, Cell, Ordering};
 
 /// Which way a value moves, seen from the fibre that waits.
 ///
@@ -54,6 +58,14 @@ impl Direction {
         }
     }
 
+    /// That one of two things, for reading and for writing.
+    pub(crate) fn of<T>(self, [read, write]: &[T; 2]) -> &T {
+        match self {
+            Direction::Read => read,
+            Direction::Write => write,
+        }
+    }
+
     pub(crate) const fn opposite(self) -> Self {
         match self {
             Direction::Read => Direction::Write,
@@ -74,10 +86,80 @@ pub(crate) enum State {
     Dead,
     /// Readers: the value is in the slot. Writers: it has been taken.
     Done,
+    /// Of a process with several workers: the worker that polls the fibre will put the node in the ring when the poll has
+    /// returned.
+    Posted,
     /// In the ring.
     Waiting,
     /// In the ring, and to be woken when the last counterpart goes.
     WaitingOrEnd,
+}
+
+/// A node's state. Whoever owns the endpoint may look at it at any time; others change it under the channel's lock.
+pub(crate) struct StateCell(AtomicU8);
+
+impl StateCell {
+    fn new() -> Self {
+        StateCell(AtomicU8::new(State::Idle as u8))
+    }
+
+    /// As seen by who has the lock, or where there is none.
+    #[inline(always)]
+    pub fn get(&self) -> State {
+        State::from(self.0.load(Ordering::Relaxed))
+    }
+
+    /// As seen by who owns the endpoint, and has no lock: with `Done` they also see what was done to the slot.
+    #[inline(always)]
+    pub fn observe<K: Guts>(&self) -> State {
+        State::from(if K::IS_SHARED {
+            self.0.load(Ordering::Acquire)
+        } else {
+            // SAFETY: a channel that is not shared is used by one thread.
+            unsafe { self.0.load_alone() }
+        })
+    }
+
+    /// The same as [`set`](Self::set).
+    #[inline(always)]
+    pub fn put<K: Guts>(&self, state: State) {
+        if K::IS_SHARED {
+            self.set(state);
+        } else {
+            // SAFETY: as above.
+            unsafe { self.0.store_alone(state as u8) }
+        }
+    }
+
+    #[inline(always)]
+    pub fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The last thing that is done to a node by who does not own its endpoint.
+    #[inline(always)]
+    pub fn set_done<K: Guts>(&self) {
+        if K::IS_SHARED {
+            self.0.store(State::Done as u8, Ordering::Release);
+        } else {
+            self.put::<K>(State::Done);
+        }
+    }
+
+    pub fn replace(&self, state: State) -> State {
+        let before = self.get();
+        self.set(state);
+        before
+    }
+}
+
+impl State {
+    #[inline(always)]
+    fn from(state: u8) -> Self {
+        debug_assert!(state <= State::WaitingOrEnd as u8);
+        // SAFETY: only the bytes of states are stored in a `StateCell`.
+        unsafe { core::mem::transmute::<u8, State>(state) }
+    }
 }
 
 /// The node of one of the first two ends of a directional channel: it may wait directly.
@@ -90,6 +172,10 @@ pub(crate) const WRITER: u8 = 4;
 pub(crate) const IN_REPORT: u8 = 8;
 /// Reported already.
 pub(crate) const REPORTED: u8 = 32;
+/// The endpoint is gone; who holds the node removes it.
+pub(crate) const LEFT: u8 = 64;
+/// Of open channels: its waker is a fibre's, and all its counterparts are inside of processes.
+pub(crate) const INSIDE: u8 = 128;
 /// The endpoint is gone; only the report still needs the node.
 pub(crate) const ORPHAN: u8 = 16;
 
@@ -101,8 +187,13 @@ pub(crate) struct Node {
     pub prev: Cell<*const Node>,
     /// The fibre that waits: valid while the node is in the ring, unless it waits directly.
     pub fibre: Cell<Option<FibreRef>>,
-    pub state: Cell<State>,
+    pub state: StateCell,
     pub kind: Cell<u8>,
+    /// What a worker has posted was taken back elsewhere: that worker will look at the node once more under the channel's lock, and
+    /// until then it stays where it is. (It does as well while it is `Posted`.)
+    pub held: AtomicBool,
+    /// Of open channels: how many operations have completed at once, one after the other.
+    pub streak: Cell<u8>,
     /// Which round of a choice this wait belongs to; 0 for a plain wait.
     #[allow(dead_code, reason = "room for `alt`, so that it need not grow the node")]
     pub claim: Cell<u32>,
@@ -165,8 +256,10 @@ impl NodeRef {
                 next: Cell::new(node),
                 prev: Cell::new(node),
                 fibre: Cell::new(None),
-                state: Cell::new(State::Idle),
+                state: StateCell::new(),
                 kind: Cell::new(kind),
+                held: AtomicBool::new(false),
+                streak: Cell::new(0),
                 claim: Cell::new(0),
                 waker: UnsafeCell::new(None),
             });
@@ -209,6 +302,12 @@ impl NodeRef {
         unsafe { (*self.waker.get()).as_ref() }.is_some_and(|mine| mine.will_wake(waker))
     }
 
+    /// The wake cell that its waker stands for, if that is one of a fibre.
+    pub fn cell(self) -> Option<&'static WakeCell> {
+        // SAFETY: as in `set_foreign`; no foreign code runs.
+        unsafe { (*self.waker.get()).as_ref() }.and_then(WakeCell::of)
+    }
+
     pub fn take_waker(self) -> Option<Waker> {
         // SAFETY: as in `set_foreign`.
         unsafe { (*self.waker.get()).take() }
@@ -220,14 +319,4 @@ impl NodeRef {
 pub(crate) struct Waiter {
     pub fibre: Option<FibreRef>,
     pub waker: Option<Waker>,
-}
-
-impl Waiter {
-    pub fn fibre(&self) -> Option<FibreRef> {
-        self.fibre
-    }
-
-    pub fn into_waker(self) -> Option<Waker> {
-        self.waker
-    }
 }

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 
 use crate::end::End;
 use crate::node::State;
-use fibra_allocators::{Lock, NoLock};
+use crate::reach::{Reach, Sequential};
 
 /// A write on its way. Made by [`Writer::write`](crate::Writer::write) and [`Endpoint::write`](crate::Endpoint::write).
 ///
@@ -28,12 +28,12 @@ use fibra_allocators::{Lock, NoLock};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is written until this is awaited"]
-pub struct Write<'a, 'p, T, L: Lock = NoLock> {
+pub struct Write<'a, 'p, T, R: Reach = Sequential> {
     /// `None` once complete.
-    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+    pub(crate) end: Option<&'a mut End<'p, T, R>>,
 }
 
-impl<T, L: Lock> Write<'_, '_, T, L> {
+impl<T, R: Reach> Write<'_, '_, T, R> {
     /// Takes the write back: the value if it was not delivered, `None` if a reader has it.
     ///
     /// ```
@@ -51,14 +51,14 @@ impl<T, L: Lock> Write<'_, '_, T, L> {
     }
 }
 
-impl<T, L: Lock> Future for Write<'_, '_, T, L> {
+impl<T, R: Reach> Future for Write<'_, '_, T, R> {
     type Output = ();
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let Some(end) = &mut this.end else { return Poll::Ready(()) };
-        let poll = end.poll_write(cx);
+        let poll = end.poll_write(cx, State::Waiting);
         if poll.is_ready() {
             this.end = None;
         }
@@ -66,7 +66,7 @@ impl<T, L: Lock> Future for Write<'_, '_, T, L> {
     }
 }
 
-impl<T, L: Lock> Drop for Write<'_, '_, T, L> {
+impl<T, R: Reach> Drop for Write<'_, '_, T, R> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(end) = &mut self.end {
@@ -102,12 +102,12 @@ impl<T, L: Lock> Drop for Write<'_, '_, T, L> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is read until this is awaited"]
-pub struct Read<'a, 'p, T, L: Lock = NoLock> {
+pub struct Read<'a, 'p, T, R: Reach = Sequential> {
     /// `None` once complete.
-    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+    pub(crate) end: Option<&'a mut End<'p, T, R>>,
 }
 
-impl<T, L: Lock> Future for Read<'_, '_, T, L> {
+impl<T, R: Reach> Future for Read<'_, '_, T, R> {
     type Output = T;
 
     #[inline(always)]
@@ -122,7 +122,7 @@ impl<T, L: Lock> Future for Read<'_, '_, T, L> {
     }
 }
 
-impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
+impl<T, R: Reach> Drop for Read<'_, '_, T, R> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(end) = &mut self.end {
@@ -153,12 +153,12 @@ impl<T, L: Lock> Drop for Read<'_, '_, T, L> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is read until this is awaited"]
-pub struct ReadOrEnd<'a, 'p, T, L: Lock = NoLock> {
+pub struct ReadOrEnd<'a, 'p, T, R: Reach = Sequential> {
     /// `None` once complete.
-    pub(crate) end: Option<&'a mut End<'p, T, L>>,
+    pub(crate) end: Option<&'a mut End<'p, T, R>>,
 }
 
-impl<T, L: Lock> Future for ReadOrEnd<'_, '_, T, L> {
+impl<T, R: Reach> Future for ReadOrEnd<'_, '_, T, R> {
     type Output = Option<T>;
 
     #[inline(always)]
@@ -173,7 +173,7 @@ impl<T, L: Lock> Future for ReadOrEnd<'_, '_, T, L> {
     }
 }
 
-impl<T, L: Lock> Drop for ReadOrEnd<'_, '_, T, L> {
+impl<T, R: Reach> Drop for ReadOrEnd<'_, '_, T, R> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(end) = &mut self.end {

@@ -6,9 +6,11 @@ use core::future::Future;
 
 use fibra_allocators::{AllocRef, Layout};
 
-use crate::endpoint::{Reader, Writer, channel_layout, dup_layout};
+use crate::end::Blocks;
+use crate::endpoint::{Reader, Writer, dup_layout};
 use crate::fibre::{fibre_layout, name_of};
 use crate::process::Process;
+use crate::reach::{Reach, Runs, Sequential};
 use crate::spawn::SpawnErrorKind;
 
 /// A pipeline that is being built: the end of what there is so far. Made by [`Process::pipe`].
@@ -49,12 +51,12 @@ use crate::spawn::SpawnErrorKind;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a pipe whose end is dropped collapses: give it an `end`, or take its reader"]
-pub struct Pipe<'p, 'env, A, T> {
-    process: &'p Process<'p, 'env, A>,
-    from: Reader<'p, T>,
+pub struct Pipe<'p, 'env, A, T, R: Reach = Sequential> {
+    process: &'p Process<'p, 'env, A, R>,
+    from: Reader<'p, T, R>,
 }
 
-impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+impl<'p, 'env, A: AllocRef, R: Reach> Process<'p, 'env, A, R> {
     /// Begins a pipeline: spawns its first stage, with the writer of a new channel.
     ///
     /// Takes a block for the channel and one for the fibre, as [`channel`](Self::channel) and [`spawn_with`](Self::spawn_with)
@@ -67,9 +69,10 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// If `stage` does; its blocks go back first. The same holds for all stages.
     ///
     /// For an example see [`Pipe`].
-    pub fn pipe<T, F>(&'p self, stage: impl FnOnce(Writer<'p, T>) -> F) -> Result<Pipe<'p, 'env, A, T>, PipeError>
+    pub fn pipe<T, F>(&'p self, stage: impl FnOnce(Writer<'p, T, R>) -> F) -> Result<Pipe<'p, 'env, A, T, R>, PipeError>
     where
         F: Future<Output = ()> + 'p,
+        R: Runs<F>,
     {
         let (to, from) = self.channel_for::<T, F>()?;
         self.spawn_stage(|| stage(to))?;
@@ -96,21 +99,24 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// assert_eq!(scalar_product, 4 + 10 + 18);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn pipe_from<T>(&'p self, from: Reader<'p, T>) -> Pipe<'p, 'env, A, T> {
+    pub fn pipe_from<T>(&'p self, from: Reader<'p, T, R>) -> Pipe<'p, 'env, A, T, R> {
         Pipe { process: self, from }
     }
 
-    fn channel_for<T, F>(&'p self) -> Result<(Writer<'p, T>, Reader<'p, T>), PipeError> {
-        self.channel().map_err(|_| PipeError::new::<F>(PipeErrorKind::Channel(channel_layout::<T>())))
+    fn channel_for<T, F>(&'p self) -> Result<(Writer<'p, T, R>, Reader<'p, T, R>), PipeError> {
+        self.channel().map_err(|_| PipeError::new::<F>(PipeErrorKind::Channel(Blocks::<T, R, ()>::PAIR.layout)))
     }
 
-    fn spawn_stage<F: Future<Output = ()> + 'p>(&'p self, make: impl FnOnce() -> F) -> Result<(), PipeError> {
+    fn spawn_stage<F: Future<Output = ()> + 'p>(&'p self, make: impl FnOnce() -> F) -> Result<(), PipeError>
+    where
+        R: Runs<F>,
+    {
         self.spawn_with(make)
             .map_err(|error| PipeError::new::<F>(PipeErrorKind::Fibre(error.kind, fibre_layout::<F>())))
     }
 }
 
-impl<'p, 'env, A: AllocRef, T> Pipe<'p, 'env, A, T> {
+impl<'p, 'env, A: AllocRef, T, R: Reach> Pipe<'p, 'env, A, T, R> {
     /// Adds a stage: spawns it, with the reader of what there is so far, and the writer of a new channel.
     ///
     /// Takes a block for the channel and one for the fibre.
@@ -122,10 +128,11 @@ impl<'p, 'env, A: AllocRef, T> Pipe<'p, 'env, A, T> {
     /// For an example see [`Pipe`].
     pub fn then<U, F>(
         self,
-        stage: impl FnOnce(Reader<'p, T>, Writer<'p, U>) -> F,
-    ) -> Result<Pipe<'p, 'env, A, U>, PipeError>
+        stage: impl FnOnce(Reader<'p, T, R>, Writer<'p, U, R>) -> F,
+    ) -> Result<Pipe<'p, 'env, A, U, R>, PipeError>
     where
         F: Future<Output = ()> + 'p,
+        R: Runs<F>,
     {
         let Pipe { process, from: input } = self;
         let (to, from) = process.channel_for::<U, F>()?;
@@ -147,10 +154,11 @@ impl<'p, 'env, A: AllocRef, T> Pipe<'p, 'env, A, T> {
     pub fn fan_out<U, F>(
         self,
         n: usize,
-        mut stage: impl FnMut(Reader<'p, T>, Writer<'p, U>) -> F,
-    ) -> Result<Pipe<'p, 'env, A, U>, PipeError>
+        mut stage: impl FnMut(Reader<'p, T, R>, Writer<'p, U, R>) -> F,
+    ) -> Result<Pipe<'p, 'env, A, U, R>, PipeError>
     where
         F: Future<Output = ()> + 'p,
+        R: Runs<F>,
     {
         let Pipe { process, from: input } = self;
         let (to, from) = process.channel_for::<U, F>()?;
@@ -173,9 +181,10 @@ impl<'p, 'env, A: AllocRef, T> Pipe<'p, 'env, A, T> {
     /// [`PipeError`] if it cannot be had; then what was built before collapses by itself.
     ///
     /// For an example see [`Pipe`].
-    pub fn end<F>(self, stage: impl FnOnce(Reader<'p, T>) -> F) -> Result<(), PipeError>
+    pub fn end<F>(self, stage: impl FnOnce(Reader<'p, T, R>) -> F) -> Result<(), PipeError>
     where
         F: Future<Output = ()> + 'p,
+        R: Runs<F>,
     {
         self.process.spawn_stage(|| stage(self.from))
     }
@@ -193,12 +202,12 @@ impl<'p, 'env, A: AllocRef, T> Pipe<'p, 'env, A, T> {
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn into_reader(self) -> Reader<'p, T> {
+    pub fn into_reader(self) -> Reader<'p, T, R> {
         self.from
     }
 }
 
-impl<A, T> fmt::Debug for Pipe<'_, '_, A, T> {
+impl<A, T, R: Reach> fmt::Debug for Pipe<'_, '_, A, T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pipe").field(&self.from).finish()
     }

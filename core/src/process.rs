@@ -1,31 +1,33 @@
 //! A process: its queue, its channels, and the scope in which its fibres live.
 
-use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
-use core::task::Waker;
 
 use fibra_allocators::{AllocRef, Layout};
 
 use crate::async_frame::Entry;
 use crate::channels::Channels;
+use crate::crew::Crew;
 use crate::fibre::{Fibre, FibreRef, marker};
 use crate::hub::{Outside, StopHandle, WakeCell};
-use crate::node::Direction;
 use crate::outcome::{Report, Wait};
-use crate::reporting::Reporting;
+use crate::reach::{Concurrent, Guts, Platform, Reach, Sequential};
+use crate::reporting::{ReportingCell, Visitor};
 use crate::scheduler::{Dissolver, Pump, Stopper};
-use crate::waker;
+use crate::sync::Cell;
+use crate::sync::word::AtomicBool;
+use crate::worker::{Worker, WorkerRef};
+use fibra_allocators::Lock;
 
 /// A process: a set of fibres, the channels between them, and the allocator that all their memory comes from.
 ///
 /// One is made by [`run`](crate::run) or [`Setup::run`](crate::Setup::run), which hand it to a closure by reference; it
 /// lives until `run` returns. `'p` is the process's own lifetime, which its channels' ends carry; `'env` is that of the
-/// things around it which its fibres may borrow; `A` is the handle to its allocator.
+/// things around it which its fibres may borrow; `A` is the handle to its allocator; `R` is the [`Reach`] of its channels.
 ///
-/// A process is used by one thread: it is neither `Send` nor `Sync`.
+/// A [`Sequential`] process, which is the default, is used by one thread: it is neither `Send` nor `Sync`. A [`Concurrent`] one
+/// is run by several workers ([`Shared`](crate::Shared)), so it is `Sync`, and its fibres are `Send`.
 ///
 /// ```
 /// use fibra_core::{Outcome, SizeClasses, table, MemReq};
@@ -57,37 +59,40 @@ use crate::waker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[repr(C)]
-pub struct Process<'p, 'env: 'p, A> {
+pub struct Process<'p, 'env: 'p, A, R: Reach = Sequential> {
     pub(crate) core: ProcessCore,
+    /// Of what the workers share: the second field of [`Front`], too.
+    lock: <R as Guts>::Lock,
     pub(crate) allocator: A,
     /// Invariant in both, as with scoped threads: no end may pass for one of a longer- or shorter-lived process.
     scope: PhantomData<(Cell<&'p ()>, Cell<&'env ()>)>,
 }
 
+// SAFETY: every method of a shared process may be called from any thread: what it shares is behind its lock, atomic, or does not
+// change while there are several workers (`closing` and what belongs to the end). The allocator is shared, too.
+unsafe impl<A: Sync, P: Platform> Sync for Process<'_, '_, A, Concurrent<P>> {}
+
+/// How every process begins that has this reach.
+#[repr(C)]
+struct Front<R: Guts> {
+    core: ProcessCore,
+    lock: R::Lock,
+}
+
 /// The part of a process that does not depend on the type of its allocator.
-///
-/// What each poll uses comes first, in one cache line.
-#[cfg_attr(target_pointer_width = "64", repr(C, align(64)))]
-#[cfg_attr(not(target_pointer_width = "64"), repr(C))]
+#[repr(C)]
 pub(crate) struct ProcessCore {
-    /// The one waker of this process, which every poll of its fibres is given. Its address tells a channel whether a
-    /// poll is this process's own. Written once, before anything else sees the process.
-    waker: UnsafeCell<MaybeUninit<Waker>>,
-    /// The run queue, first in, first out.
-    pub head: Cell<Option<FibreRef>>,
-    pub tail: Cell<Option<FibreRef>>,
-    /// The fibre that is being polled.
-    pub current: Cell<Option<FibreRef>>,
-    pub finished: Cell<usize>,
+    /// The only worker, or that of the thread which runs the process.
+    first: Worker,
     pub closing: Cell<bool>,
     pub channels: Channels,
     this: Cell<*const ProcessCore>,
     ops: &'static Ops,
+    /// What several workers share.
+    pub crew: Crew,
 
-    pub collapsed: Cell<usize>,
     pub deadlocked: Cell<usize>,
     pub stopped: Cell<usize>,
-    pub panicked: Cell<usize>,
 
     pub dissolver: Fibre,
     pub pump: Fibre,
@@ -102,16 +107,12 @@ pub(crate) struct ProcessCore {
     /// The fibres that were ready when the process was stopped.
     pub cut_off: Cell<Option<FibreRef>>,
     pub is_stopped: Cell<bool>,
-    /// The dead wait that a fibre met last, for the report of its collapse.
-    pub dead_wait: Cell<Option<(FibreRef, &'static str, Direction)>>,
-    pub report: Cell<Option<NonNull<dyn FnMut(&Report)>>>,
+    pub report: Cell<Option<Visitor>>,
     /// Set where somebody wants to know of lost fibres: a visitor, or an essential fibre.
-    pub reporting: Cell<Option<&'static Reporting>>,
-    /// The fibre that panicked last, and whether it is essential, until that is told.
-    pub panicked_last: Cell<Option<(&'static str, bool)>>,
+    pub reporting: ReportingCell,
     /// The first essential fibre that was lost.
     pub lost: Cell<Option<Report>>,
-    pub dump: Cell<bool>,
+    pub dump: AtomicBool,
     /// The `async` routines in frames.
     pub async_frames: Cell<Option<NonNull<Entry>>>,
 
@@ -171,7 +172,7 @@ struct Ops {
     deallocate: unsafe fn(ProcessRef, NonNull<u8>, Layout),
 }
 
-impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+impl<'p, 'env, A: AllocRef, R: Reach> Process<'p, 'env, A, R> {
     const OPS: &'static Ops = &Ops {
         allocate: |process, layout| Self::of(process).allocator.allocate(layout).ok().map(NonNull::cast),
         deallocate: Self::deallocate,
@@ -191,19 +192,14 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     pub(crate) fn new(allocator: A, outside: Option<Outside>, generation: usize) -> Self {
         Process {
             core: ProcessCore {
-                waker: UnsafeCell::new(MaybeUninit::uninit()),
-                head: Cell::new(None),
-                tail: Cell::new(None),
-                current: Cell::new(None),
-                finished: Cell::new(0),
+                first: Worker::new(),
                 closing: Cell::new(false),
                 channels: Channels::new(),
                 this: Cell::new(ptr::null()),
                 ops: Self::OPS,
-                collapsed: Cell::new(0),
+                crew: Crew::new(),
                 deadlocked: Cell::new(0),
                 stopped: Cell::new(0),
-                panicked: Cell::new(0),
                 dissolver: marker::<Dissolver>(),
                 pump: marker::<Pump>(),
                 stopper: marker::<Stopper>(),
@@ -212,17 +208,16 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
                 destroy_next: Cell::new(None),
                 cut_off: Cell::new(None),
                 is_stopped: Cell::new(false),
-                dead_wait: Cell::new(None),
                 report: Cell::new(None),
-                reporting: Cell::new(None),
-                panicked_last: Cell::new(None),
+                reporting: ReportingCell::new(),
                 lost: Cell::new(None),
-                dump: Cell::new(false),
+                dump: AtomicBool::new(false),
                 async_frames: Cell::new(None),
                 outside,
                 cells: Cell::new(None),
                 generation,
             },
+            lock: <R as Guts>::Lock::NEW,
             allocator,
             scope: PhantomData,
         }
@@ -232,14 +227,14 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     pub(crate) fn settle_down(&self) -> ProcessRef {
         let this = ptr::from_ref(self).cast::<ProcessCore>();
         self.core.this.set(this);
-        // SAFETY: the process stays where it is for the rest of its life (`Setup::run` owns it and only lends it out),
-        // and nobody else has seen the waker's place yet.
-        unsafe { (*self.core.waker.get()).write(waker::of_process(this)) };
-        if self.core.outside.is_some() {
-            let process = self.core.this();
+        // SAFETY: the process stays where it is for the rest of its life (who runs it owns it and only lends it out), and its
+        // first worker with it.
+        unsafe { self.core.first.settle_down(this) };
+        let process = self.core.this();
+        if !R::IS_SHARED && self.core.outside.is_some() {
             process.enqueue_marker(&process.pump);
         }
-        self.core.this()
+        process
     }
 
     /// The allocator that the process was given.
@@ -283,7 +278,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     pub fn stop(&self) {
         let process = self.core.this();
         if !process.closing.get() {
-            process.request_stop();
+            if R::IS_SHARED { process.end_crew::<R>(true) } else { process.request_stop() }
         }
     }
 
@@ -349,7 +344,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn dump(&self, visit: impl FnMut(&Wait)) {
-        self.core.this().dump(visit);
+        self.core.this().dump::<R>(visit);
     }
 }
 
@@ -359,24 +354,20 @@ impl ProcessCore {
         // SAFETY: `settle_down` stored the address of the whole process before anything else could call this.
         unsafe { ProcessRef::new(self.this.get()) }
     }
+}
 
-    /// The waker of this process.
-    #[inline]
-    pub fn waker(&self) -> &Waker {
-        // SAFETY: written by `settle_down`, and never again.
-        unsafe { (*self.waker.get()).assume_init_ref() }
+impl ProcessRef {
+    /// The only worker, or that of the thread which runs the process.
+    #[inline(always)]
+    pub fn first_worker(self) -> WorkerRef {
+        // SAFETY: the worker is the process's first field.
+        unsafe { WorkerRef::at(self.0.as_ptr().cast()).unwrap_unchecked() }
     }
 
-    /// Whether `waker` is this very process's: then the poll is one of its running fibre.
-    #[inline]
-    pub fn owns(&self, waker: &Waker) -> bool {
-        ptr::eq(waker, self.waker.get().cast())
-    }
-
-    /// Counts a fibre that panicked, in its poll or in its destructor.
-    #[cold]
-    pub fn note_panic(&self, fibre: Option<(&'static str, bool)>) {
-        self.panicked.set(self.panicked.get() + 1);
-        self.panicked_last.set(fibre);
+    /// Runs `section` while no other worker is in one. No foreign code may run in it.
+    #[inline(always)]
+    pub fn exclusive<R: Guts, T>(self, section: impl FnOnce() -> T) -> T {
+        // SAFETY: a process of this reach begins with a `Front<R>`.
+        unsafe { &(*self.0.as_ptr().cast::<Front<R>>()).lock }.with(section)
     }
 }

@@ -7,9 +7,10 @@ use fibra_allocators::{AllocError, AllocRef, Reserve};
 
 use crate::fibre::Task;
 use crate::process::Process;
+use crate::reach::{Reach, Runs, Sequential};
 use crate::spawn::{SpawnError, SpawnErrorKind};
 
-impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+impl<'p, 'env, A: AllocRef, R: Reach> Process<'p, 'env, A, R> {
     /// Sets `n` blocks aside for fibres of one type, so that spawning them later cannot run out of memory.
     ///
     /// The type is the one that is then spawned from the reservation. Takes `n` blocks of
@@ -33,7 +34,13 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// assert_eq!(outcome.finished, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn reserve<F: Future<Output = ()> + 'p>(&'p self, n: usize) -> Result<Reservation<'p, 'env, F, A>, AllocError> {
+    pub fn reserve<F: Future<Output = ()> + 'p>(
+        &'p self,
+        n: usize,
+    ) -> Result<Reservation<'p, 'env, F, A, R>, AllocError>
+    where
+        R: Runs<F>,
+    {
         let blocks = Reserve::new(&self.allocator, Task::<F, ()>::LAYOUT, n)?;
         Ok(Reservation { process: self, blocks, fibres: PhantomData })
     }
@@ -55,13 +62,13 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef> {
-    process: &'p Process<'p, 'env, A>,
+pub struct Reservation<'p, 'env, F: Future<Output = ()> + 'p, A: AllocRef, R: Reach = Sequential> {
+    process: &'p Process<'p, 'env, A, R>,
     blocks: Reserve<&'p A>,
     fibres: PhantomData<fn(F)>,
 }
 
-impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Reservation<'p, '_, F, A> {
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef, R: Reach> Reservation<'p, '_, F, A, R> {
     /// How many fibres may still be spawned from it.
     ///
     /// ```

@@ -5,10 +5,14 @@ use core::ptr::NonNull;
 
 use fibra_allocators::AllocRef;
 
+use crate::fibre::FibreRef;
 use crate::hub::{Outside, WakeHub};
 use crate::outcome::{Cause, Failure, Outcome, Report, Wait};
 use crate::process::{Process, ProcessRef};
-use crate::reporting::{REPORTING, Reporting};
+use crate::reach::{Guts, Sequential};
+use crate::reporting::{Of, Reporting, Visitor};
+use crate::sync::Ordering;
+use crate::worker::WorkerRef;
 
 /// Runs a process in the memory of `allocator`: calls `setup`, then runs the fibres that it spawned, and those that they
 /// spawn, until none is left that could ever run again.
@@ -166,7 +170,7 @@ impl<'s, A: AllocRef> Setup<'s, A> {
     /// ```
     pub fn report(mut self, visit: &'s mut dyn FnMut(&Report)) -> Self {
         self.report = Some(visit);
-        self.reporting = Some(&REPORTING);
+        self.reporting = Some(Of::<Sequential>::REPORTING);
         self
     }
 
@@ -253,14 +257,16 @@ impl<'s, A: AllocRef> Setup<'s, A> {
         };
         let process = Process::new(allocator, outside, generation);
         let core = process.settle_down();
-        core.reporting.set(reporting);
+        if let Some(reporting) = reporting {
+            core.reporting.set(reporting);
+        }
         if let Some(visit) = &mut report {
             let visit = NonNull::from(&mut **visit);
             // SAFETY: only the lifetime changes; `report` is not used until the process is gone, which `end` makes sure
             // of before this function returns.
             let visit =
                 unsafe { mem::transmute::<NonNull<dyn FnMut(&Report) + '_>, NonNull<dyn FnMut(&Report)>>(visit) };
-            core.report.set(Some(visit));
+            core.report.set(Some(Visitor::Alone(visit)));
         }
         let end = End(core);
 
@@ -305,13 +311,7 @@ impl<'s, A: AllocRef> Setup<'s, A> {
             }
         }
 
-        let outcome = Outcome {
-            finished: core.finished.get(),
-            collapsed: core.collapsed.get(),
-            deadlocked: core.deadlocked.get(),
-            stopped: core.stopped.get(),
-            panicked: core.panicked.get(),
-        };
+        let outcome = core.outcome();
         let cause = match core.lost.get() {
             _ if panicked => Cause::Panicked,
             Some(report) => Cause::Lost(report),
@@ -327,7 +327,7 @@ impl<'s, A: AllocRef> Setup<'s, A> {
 
 /// Lets the platform call `step`, again after each panic, until it has come to its end. If the platform does not call it, or
 /// does not say that it panicked, that is the end, too.
-fn until_done(catch: &mut Catch<'_>, step: impl Fn(), mut panicked: impl FnMut()) {
+pub(crate) fn until_done(catch: &mut Catch<'_>, step: impl Fn(), mut panicked: impl FnMut()) {
     loop {
         let (mut called, mut done) = (false, false);
         let caught = catch(&mut || {
@@ -360,7 +360,8 @@ impl Drop for End {
             }
         }
         let process = self.0;
-        if process.current.get().is_some() || !process.is_queue_empty() {
+        let worker = process.first_worker();
+        if worker.current.get().is_some() || !worker.is_queue_empty() {
             // Unwinding: the process did not come to its end by itself.
             process.is_stopped.set(true);
         }
@@ -378,7 +379,7 @@ impl ProcessRef {
             if self.outside.is_some() {
                 self.enqueue_marker(&self.pump);
             }
-            self.run_ready();
+            self.first_worker().run_ready();
             if self.is_stopped.get() || !self.sweep_two_way() {
                 return;
             }
@@ -386,7 +387,66 @@ impl ProcessRef {
     }
 
     fn tell_panicked(self) {
-        if let Some(reporting) = self.reporting.get() {
+        self.first_worker().tell_panicked();
+    }
+
+    /// Destroys the fibre whose poll panicked, if one did.
+    pub(crate) fn destroy_panicked(self) {
+        self.first_worker().destroy_panicked();
+    }
+
+    /// What has become of the fibres so far.
+    pub(crate) fn outcome(self) -> Outcome {
+        let worker = self.first_worker();
+        Outcome {
+            finished: worker.finished.get(),
+            collapsed: worker.collapsed.get(),
+            deadlocked: self.deadlocked.get(),
+            stopped: self.stopped.get(),
+            panicked: worker.panicked.get(),
+        }
+    }
+
+    /// Shows what each parked fibre waits for.
+    pub(crate) fn dump<R: Guts>(self, mut visit: impl FnMut(&Wait)) {
+        struct Done(ProcessRef);
+        impl Drop for Done {
+            fn drop(&mut self) {
+                self.0.dump.store(false, Ordering::Release);
+            }
+        }
+        let is_busy = self.exclusive::<R, _>(|| {
+            let is_busy = self.dump.load(Ordering::Acquire);
+            self.dump.store(true, Ordering::Relaxed);
+            is_busy
+        });
+        if is_busy {
+            return;
+        }
+        let _done = Done(self);
+        self.channels.for_each_wait::<R>(self, &mut visit);
+        let running = R::worker_of(self).and_then(|worker| worker.current.get());
+        let mut nth = 0;
+        // Each step starts anew, because `visit` may have changed the list.
+        loop {
+            let step = self.exclusive::<R, _>(|| {
+                let fibre = self.cells().nth(nth)?.fibre.get();
+                nth += 1;
+                let is_parked = |fibre: &FibreRef| fibre.is_parked() && fibre.live() == 0 && Some(*fibre) != running;
+                Some(fibre.filter(is_parked).map(FibreRef::name))
+            });
+            match step {
+                None => return,
+                Some(None) => {}
+                Some(Some(name)) => visit(&Wait::new(name, None)),
+            }
+        }
+    }
+}
+
+impl WorkerRef {
+    pub(crate) fn tell_panicked(self) {
+        if let Some(reporting) = self.process().reporting.get() {
             (reporting.panicked)(self);
         }
     }
@@ -394,43 +454,13 @@ impl ProcessRef {
     /// Destroys the fibre whose poll panicked, if one did.
     pub(crate) fn destroy_panicked(self) {
         if let Some(fibre) = self.current.take()
-            && !self.is_marker(fibre)
+            && !self.process().is_marker(fibre)
         {
-            let identity = self.reporting.get().map(|reporting| (reporting.identity)(fibre));
+            let identity = self.process().identity(fibre);
             // SAFETY: its poll has unwound, and `current` is only set to fibres whose future is there.
             unsafe { fibre.destroy(self) };
             // The destructor did not panic, too, which would have been counted.
             self.note_panic(identity);
-        }
-    }
-
-    /// Shows what each parked fibre waits for.
-    pub(crate) fn dump(self, mut visit: impl FnMut(&Wait)) {
-        struct Done(ProcessRef);
-        impl Drop for Done {
-            fn drop(&mut self) {
-                self.0.dump.set(false);
-            }
-        }
-        if self.dump.replace(true) {
-            return;
-        }
-        let _done = Done(self);
-        self.channels.for_each_wait(|fibre, channel, direction| {
-            if self.current.get() != Some(fibre) {
-                visit(&Wait::new(fibre.name(), Some((channel, direction))));
-            }
-        });
-        let mut nth = 0;
-        // Each step starts anew, because `visit` may have changed the list.
-        while let Some(cell) = self.cells().nth(nth) {
-            nth += 1;
-            if let Some(fibre) = cell.fibre.get()
-                && fibre.status.get() == 0
-                && self.current.get() != Some(fibre)
-            {
-                visit(&Wait::new(fibre.name(), None));
-            }
         }
     }
 }

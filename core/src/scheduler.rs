@@ -1,74 +1,23 @@
-//! The run queue, the loop that empties it, and collapse.
+//! The loop of a single-threaded process, collapse, and what takes turns in the run queue besides fibres.
 
 use core::ptr;
 
-use portable_atomic::Ordering;
-
+use crate::channels::Ended;
 use crate::fibre::{FINISHED, FROZEN, Fibre, FibreRef, Marker, QUEUED, Turn};
 use crate::process::{ProcessCore, ProcessRef};
+use crate::reach::Sequential;
+use crate::sync::Ordering;
+use crate::worker::WorkerRef;
 
-impl ProcessCore {
-    /// Puts a fibre at the tail of the run queue. It carries `QUEUED`.
-    ///
-    /// The branch is cheaper than one store through a pointer to either link would be: then the processor could not tell
-    /// which of its next loads depends on it.
+impl WorkerRef {
     #[inline]
-    pub fn enqueue(&self, fibre: FibreRef) {
-        fibre.next.set(None);
-        match self.tail.replace(Some(fibre)) {
-            None => self.head.set(Some(fibre)),
-            Some(last) => last.next.set(Some(fibre)),
-        }
-    }
-
-    /// Puts a fibre at the head of the run queue. It carries `QUEUED`.
-    pub fn enqueue_first(&self, fibre: FibreRef) {
-        let stopper = self.head.get().filter(|first| ptr::eq(first.as_ptr(), &self.stopper));
-        let next = match stopper {
-            // A stop comes before everything.
-            Some(stopper) => stopper.next.replace(Some(fibre)),
-            None => self.head.replace(Some(fibre)),
-        };
-        fibre.next.set(next);
-        if next.is_none() {
-            self.tail.set(Some(fibre));
-        }
-    }
-
-    pub fn is_queue_empty(&self) -> bool {
-        self.head.get().is_none()
-    }
-
-    /// Makes a fibre ready: to the tail of the run queue, unless it is there already or will never run again.
-    #[inline]
-    pub fn ready(&self, fibre: FibreRef) {
-        if fibre.flags() == 0 {
-            fibre.set(QUEUED);
-            self.enqueue(fibre);
-        }
-    }
-
-    #[inline]
-    fn pop(&self) -> Option<FibreRef> {
-        let fibre = self.head.get()?;
-        let next = fibre.next.get();
-        self.head.set(next);
-        if next.is_none() {
-            self.tail.set(None);
-        }
+    fn pop(self) -> Option<FibreRef> {
+        let fibre = self.pop_queued::<Sequential>()?;
         // Subtracted, not masked: the compiler would clear the one byte, and the next load of the word wait for it.
-        fibre.status.set(fibre.status.get() - QUEUED);
+        fibre.status.put::<Sequential>(fibre.status.look::<Sequential>() - QUEUED);
         Some(fibre)
     }
 
-    /// Takes the whole queue away, as a list.
-    pub fn take_queue(&self) -> Option<FibreRef> {
-        self.tail.set(None);
-        self.head.take()
-    }
-}
-
-impl ProcessRef {
     /// Runs the ready fibres, and those that they make ready, until there are none.
     pub fn run_ready(self) {
         while let Some(fibre) = self.pop() {
@@ -98,21 +47,23 @@ impl ProcessRef {
         self.collapse(fibre);
     }
 
-    /// Collapses a fibre that is parked.
-    fn collapse(self, fibre: FibreRef) {
+    /// Collapses a fibre that is parked, and that belongs to this worker.
+    pub fn collapse(self, fibre: FibreRef) {
         self.current.set(None);
-        let reporting = self.reporting.get();
+        let reporting = self.process().reporting.get();
         let report = reporting.map(|reporting| (reporting.collapse)(self, fibre));
         // SAFETY: a parked fibre's future is there (no flag is set), and its poll has returned.
         unsafe { fibre.destroy(self) };
         self.collapsed.set(self.collapsed.get() + 1);
         if let (Some(reporting), Some((report, essential))) = (reporting, report) {
-            (reporting.tell)(self, report, essential);
+            (reporting.tell)(self.process(), report, essential);
         }
     }
+}
 
+impl ProcessRef {
     pub fn enqueue_marker(self, marker: &Fibre) {
-        self.ready(self.marker(marker));
+        self.first_worker().ready(self.marker(marker));
     }
 
     fn marker(self, marker: &Fibre) -> FibreRef {
@@ -124,8 +75,12 @@ impl ProcessRef {
         let stopper = self.marker(&self.stopper);
         if stopper.flags() == 0 {
             stopper.set(QUEUED);
-            self.enqueue_first(stopper);
+            self.first_worker().enqueue_first::<Sequential>(stopper);
         }
+    }
+
+    pub fn is_stopper(self, fibre: FibreRef) -> bool {
+        ptr::eq(fibre.as_ptr(), &self.stopper)
     }
 
     pub fn is_marker(self, fibre: FibreRef) -> bool {
@@ -138,32 +93,32 @@ impl ProcessRef {
 pub(crate) struct Dissolver;
 
 impl Marker for Dissolver {
-    const TURN: Turn = |process| {
-        let Some((channel, node, is_stuck)) = process.channels.next_dissolving() else { return };
-        let (waiter, direction, wants_end) = channel.end_wait(node);
-        if process.channels.is_dissolving() {
-            process.enqueue_marker(&process.dissolver);
-        }
-        if let Some(fibre) = waiter.fibre() {
+    const TURN: Turn = |worker| {
+        let process = worker.process();
+        let reporting = process.reporting.get();
+        let ended = process.channels.end_next_wait::<Sequential>(reporting.map(|reporting| reporting.name));
+        let Some(Ended { waiter, direction, wants_end, is_stuck, name, .. }) = ended else { return };
+        process.enqueue_marker(&process.dissolver);
+        if let Some(fibre) = waiter.fibre {
             let is_finished = fibre.flags() & FINISHED != 0;
-            fibre.forget_wait(process);
+            fibre.forget_wait::<Sequential>(process);
             // The block of a finished one may be gone now.
             if !is_finished && wants_end {
-                process.ready(fibre);
+                worker.ready(fibre);
             } else if !is_finished {
-                if let Some(reporting) = process.reporting.get() {
-                    (reporting.dead_wait)(process, fibre, channel, direction);
+                if let (Some(reporting), Some(name)) = (reporting, name) {
+                    (reporting.dead_wait)(worker, fibre, name, direction);
                 }
                 if is_stuck {
                     // It may wait in other nodes of the same channel, which go with it.
-                    process.collapse(fibre);
+                    worker.collapse(fibre);
                 } else {
-                    process.collapse_if_dead(fibre);
+                    worker.collapse_if_dead(fibre);
                 }
             }
         }
         // Foreign code, so it comes last.
-        if let Some(waker) = waiter.into_waker()
+        if let Some(waker) = waiter.waker
             && wants_end
         {
             waker.wake();
@@ -175,7 +130,8 @@ impl Marker for Dissolver {
 pub(crate) struct Pump;
 
 impl Marker for Pump {
-    const TURN: Turn = |process| {
+    const TURN: Turn = |worker| {
+        let process = worker.process();
         if let Some(outside) = process.outside {
             (outside.pump)(process, outside.hub);
         }
@@ -186,9 +142,10 @@ impl Marker for Pump {
 pub(crate) struct Stopper;
 
 impl Marker for Stopper {
-    const TURN: Turn = |process| {
+    const TURN: Turn = |worker| {
+        let process = worker.process();
         process.is_stopped.set(true);
-        process.cut_off.set(process.take_queue());
+        process.cut_off.set(worker.take_queue());
     };
 }
 
@@ -197,6 +154,8 @@ impl FibreRef {
     pub fn freeze(self, process: &ProcessCore) {
         if self.flags() & (FROZEN | QUEUED) == 0 {
             self.set(FROZEN);
+            // From now on: it was told of.
+            self.has_dead_wait.set(false);
             self.next.set(process.frozen.replace(Some(self)));
         }
     }

@@ -9,10 +9,11 @@ use core::task::{Context, Poll};
 use fibra_allocators::{AllocError, AllocRef, Layout};
 
 use crate::endpoint::{self, Endpoint, Reader, Writer};
-use crate::fibre::{Extra, FibreRef, IsExtra, Task};
+use crate::fibre::{Extra, IsExtra, Task};
 use crate::hub::WakeCell;
 use crate::process::Process;
-use crate::reporting::REPORTING;
+use crate::reach::{Reach, Runs, Sequential};
+use crate::reporting::Of;
 
 /// Why a fibre could not be spawned.
 ///
@@ -91,7 +92,7 @@ impl<F> fmt::Display for SpawnError<F> {
 
 impl<F> core::error::Error for SpawnError<F> {}
 
-impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
+impl<'p, 'env, A: AllocRef, R: Reach> Process<'p, 'env, A, R> {
     /// Spawns a fibre: it goes to the tail of the run queue, and the caller runs on.
     ///
     /// Inside a fibre and in the closure of [`run`](crate::run) alike. The fibre may borrow what outlives the process.
@@ -117,12 +118,15 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn spawn<F: Future<Output = ()> + 'p>(&'p self, future: F) -> Result<(), SpawnError<F>> {
+    pub fn spawn<F: Future<Output = ()> + 'p>(&'p self, future: F) -> Result<(), SpawnError<F>>
+    where
+        R: Runs<F>,
+    {
         match self.block_for(Task::<F, ()>::LAYOUT) {
             Ok(block) => {
                 // SAFETY: the block has that layout, and comes from this process's allocator. `F: 'p` and all fibres are
                 // destroyed before `'p` ends.
-                self.core.enqueue(unsafe { Task::write::<A>(block, (), || future) });
+                self.core.this().start::<R>(unsafe { Task::write::<A, R>(block, (), || future) });
                 Ok(())
             }
             Err(kind) => Err(SpawnError { kind, future }),
@@ -157,6 +161,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     where
         F: Future<Output = ()> + 'p,
         M: FnOnce() -> F,
+        R: Runs<F>,
     {
         match self.block_for(Task::<F, ()>::LAYOUT) {
             Ok(block) => {
@@ -194,7 +199,10 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// assert_eq!(order.into_inner(), ["child", "bystander", "parent"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn spawn_next<F: Future<Output = ()> + 'p>(&'p self, future: F) -> SpawnNext<'p, 'env, F, A> {
+    pub fn spawn_next<F: Future<Output = ()> + 'p>(&'p self, future: F) -> SpawnNext<'p, 'env, F, A, R>
+    where
+        R: Runs<F>,
+    {
         SpawnNext { process: self, options: None, future: Some(future) }
     }
 
@@ -216,7 +224,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn fibre(&'p self) -> FibreOptions<'p, 'env, A> {
+    pub fn fibre(&'p self) -> FibreOptions<'p, 'env, A, R> {
         FibreOptions { process: self, name: None, essential: false, waker: false }
     }
 
@@ -240,7 +248,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// assert_eq!(outcome.finished, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn channel<T>(&'p self) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
+    pub fn channel<T>(&'p self) -> Result<(Writer<'p, T, R>, Reader<'p, T, R>), AllocError> {
         endpoint::channel(self.core.this(), ())
     }
 
@@ -259,7 +267,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn channel_named<T>(&'p self, name: &'static str) -> Result<(Writer<'p, T>, Reader<'p, T>), AllocError> {
+    pub fn channel_named<T>(&'p self, name: &'static str) -> Result<(Writer<'p, T, R>, Reader<'p, T, R>), AllocError> {
         endpoint::channel(self.core.this(), name)
     }
 
@@ -288,7 +296,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// assert_eq!(outcome.finished, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn two_way<T>(&'p self) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
+    pub fn two_way<T>(&'p self) -> Result<(Endpoint<'p, T, R>, Endpoint<'p, T, R>), AllocError> {
         endpoint::two_way(self.core.this(), ())
     }
 
@@ -307,7 +315,10 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn two_way_named<T>(&'p self, name: &'static str) -> Result<(Endpoint<'p, T>, Endpoint<'p, T>), AllocError> {
+    pub fn two_way_named<T>(
+        &'p self,
+        name: &'static str,
+    ) -> Result<(Endpoint<'p, T, R>, Endpoint<'p, T, R>), AllocError> {
         endpoint::two_way(self.core.this(), name)
     }
 
@@ -324,13 +335,7 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
     /// # Safety
     /// `block` came from this process's allocator with the layout of `Task<F, X>`.
     #[inline]
-    pub(crate) unsafe fn start<F, X>(
-        &'p self,
-        block: NonNull<u8>,
-        extra: X,
-        make: impl FnOnce() -> F,
-        first: bool,
-    ) -> FibreRef
+    pub(crate) unsafe fn start<F, X>(&'p self, block: NonNull<u8>, extra: X, make: impl FnOnce() -> F, first: bool)
     where
         F: Future<Output = ()> + 'p,
         X: IsExtra,
@@ -344,14 +349,19 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
         }
         let give_back = GiveBack(&self.allocator, block, Task::<F, X>::LAYOUT);
         // SAFETY: the caller's promise. `F: 'p`, and all fibres are destroyed before `'p` ends.
-        let fibre = unsafe { Task::write::<A>(block, extra, make) };
+        let fibre = unsafe { Task::write::<A, R>(block, extra, make) };
         core::mem::forget(give_back);
-        if first {
-            self.core.enqueue_first(fibre)
-        } else {
-            self.core.enqueue(fibre)
+        // Before it can run.
+        if X::HAS_EXTRA
+            && let Some(cell) = fibre.wake_cell()
+        {
+            self.core.this().exclusive::<R, _>(|| cell.fibre.set(Some(fibre)));
         }
-        fibre
+        let process = self.core.this();
+        match R::worker_of(process) {
+            Some(worker) if first => worker.enqueue_first::<R>(fibre),
+            _ => process.start::<R>(fibre),
+        }
     }
 }
 
@@ -370,22 +380,22 @@ impl<'p, 'env, A: AllocRef> Process<'p, 'env, A> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is spawned until `spawn` is called"]
-pub struct FibreOptions<'p, 'env, A> {
-    process: &'p Process<'p, 'env, A>,
+pub struct FibreOptions<'p, 'env, A, R: Reach = Sequential> {
+    process: &'p Process<'p, 'env, A, R>,
     name: Option<&'static str>,
     essential: bool,
     waker: bool,
 }
 
-impl<A> Clone for FibreOptions<'_, '_, A> {
+impl<A, R: Reach> Clone for FibreOptions<'_, '_, A, R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<A> Copy for FibreOptions<'_, '_, A> {}
+impl<A, R: Reach> Copy for FibreOptions<'_, '_, A, R> {}
 
-impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
+impl<'p, 'env, A: AllocRef, R: Reach> FibreOptions<'p, 'env, A, R> {
     /// A name for reports and dumps. By default a fibre is called like the type of its future.
     ///
     /// ```
@@ -475,7 +485,10 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     /// assert_eq!(outcome.finished, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn spawn<F: Future<Output = ()> + 'p>(self, future: F) -> Result<(), SpawnError<F>> {
+    pub fn spawn<F: Future<Output = ()> + 'p>(self, future: F) -> Result<(), SpawnError<F>>
+    where
+        R: Runs<F>,
+    {
         self.start(future, |future| future, false)
     }
 
@@ -504,6 +517,7 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     where
         F: Future<Output = ()> + 'p,
         M: FnOnce() -> F,
+        R: Runs<F>,
     {
         self.start(make, |make| make(), false)
     }
@@ -532,7 +546,10 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     /// assert_eq!(steps.into_inner(), ["child", "parent"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn spawn_next<F: Future<Output = ()> + 'p>(self, future: F) -> SpawnNext<'p, 'env, F, A> {
+    pub fn spawn_next<F: Future<Output = ()> + 'p>(self, future: F) -> SpawnNext<'p, 'env, F, A, R>
+    where
+        R: Runs<F>,
+    {
         SpawnNext { process: self.process, options: Some(self), future: Some(future) }
     }
 
@@ -540,17 +557,17 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
     where
         F: Future<Output = ()> + 'p,
     {
-        struct Disown<'p, 'env, 'a, A>(&'a Process<'p, 'env, A>, Option<&'static WakeCell>);
-        impl<A> Drop for Disown<'_, '_, '_, A> {
+        struct Disown<'p, 'env, 'a, A, R: Reach>(&'a Process<'p, 'env, A, R>, Option<&'static WakeCell>);
+        impl<A, R: Reach> Drop for Disown<'_, '_, '_, A, R> {
             fn drop(&mut self) {
                 if let Some(cell) = self.1 {
-                    self.0.core.this().disown(cell);
+                    self.0.core.this().disown::<R>(cell);
                 }
             }
         }
 
         let process = self.process;
-        let cell = if self.waker { process.core.this().claim_cell() } else { None };
+        let cell = if self.waker { process.core.this().claim_cell::<R>() } else { None };
         if self.waker && cell.is_none() {
             return Err(SpawnError { kind: SpawnErrorKind::NoWakeCell, future: from });
         }
@@ -560,15 +577,12 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
             Err(kind) => return Err(SpawnError { kind, future: from }),
         };
         if self.essential {
-            process.core.reporting.set(Some(&REPORTING));
+            process.core.reporting.set(Of::<R>::REPORTING);
         }
         let extra = Extra { name: self.name, essential: self.essential, cell };
         // SAFETY: the block has that layout, and comes from this process's allocator.
-        let fibre = unsafe { process.start(block, extra, || make(from), first) };
+        unsafe { process.start(block, extra, || make(from), first) };
         core::mem::forget(disown);
-        if let Some(cell) = cell {
-            cell.fibre.set(Some(fibre));
-        }
         Ok(())
     }
 }
@@ -590,16 +604,16 @@ impl<'p, 'env, A: AllocRef> FibreOptions<'p, 'env, A> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is spawned until this is awaited"]
-pub struct SpawnNext<'p, 'env, F, A> {
-    process: &'p Process<'p, 'env, A>,
-    options: Option<FibreOptions<'p, 'env, A>>,
+pub struct SpawnNext<'p, 'env, F, A, R: Reach = Sequential> {
+    process: &'p Process<'p, 'env, A, R>,
+    options: Option<FibreOptions<'p, 'env, A, R>>,
     future: Option<F>,
 }
 
 /// The future in here is moved out before it is first polled, so nothing is pinned.
-impl<F, A> Unpin for SpawnNext<'_, '_, F, A> {}
+impl<F, A, R: Reach> Unpin for SpawnNext<'_, '_, F, A, R> {}
 
-impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Future for SpawnNext<'p, '_, F, A> {
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef, R: Reach> Future for SpawnNext<'p, '_, F, A, R> {
     type Output = Result<(), SpawnError<F>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -617,7 +631,7 @@ impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> Future for SpawnNext<'p, '_, 
     }
 }
 
-impl<'p, F: Future<Output = ()> + 'p, A: AllocRef> SpawnNext<'p, '_, F, A> {
+impl<'p, F: Future<Output = ()> + 'p, A: AllocRef, R: Reach> SpawnNext<'p, '_, F, A, R> {
     /// Spawns the fibre, before all that are ready.
     pub(crate) fn start(&mut self) -> Result<(), SpawnError<F>> {
         let Some(future) = self.future.take() else { return Ok(()) };

@@ -1,9 +1,100 @@
-//! The atomics of the wake hub: the real ones, or those of the model checker.
+//! What several threads share is made of these: the real ones, or those of the model checker. The checker sees every access to
+//! a cell, and says so if two of them could be at the same time.
 
 #[cfg(fibra_loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(not(fibra_loom))]
-pub(crate) use portable_atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use portable_atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+
+#[cfg(not(fibra_loom))]
+pub(crate) use core::cell::Cell;
+#[cfg(fibra_loom)]
+pub(crate) use loom::cell::Cell;
+
+#[cfg(not(fibra_loom))]
+pub(crate) use core::hint::spin_loop;
+/// Those that are only loaded and stored, which every chip can do by itself: also one without compare-and-swap, where the others
+/// go through a critical section.
+pub(crate) mod word {
+    #[cfg(not(fibra_loom))]
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
+    #[cfg(fibra_loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
+
+    use super::{AtomicU32, Ordering};
+
+    /// Loads a word that is changed by read-modify-write elsewhere.
+    #[inline(always)]
+    pub(crate) fn load(atomic: &AtomicU32) -> u32 {
+        #[cfg(not(fibra_loom))]
+        // SAFETY: the pointer is that of an atomic, which is only ever used as one while it is shared.
+        let atomic = unsafe { core::sync::atomic::AtomicU32::from_ptr(atomic.as_ptr()) };
+        atomic.load(Ordering::Relaxed)
+    }
+
+    /// Stores a word that is changed by read-modify-write elsewhere, but by nobody at the same time.
+    #[inline(always)]
+    pub(crate) fn store(atomic: &AtomicU32, value: u32) {
+        #[cfg(not(fibra_loom))]
+        // SAFETY: as in `load`.
+        let atomic = unsafe { core::sync::atomic::AtomicU32::from_ptr(atomic.as_ptr()) };
+        atomic.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Where a worker waits for another one that is inside for a few instructions.
+#[cfg(fibra_loom)]
+pub(crate) use loom::hint::spin_loop;
+
+/// An atomic that is used like a `Cell` where there is one thread: the compiler then need not load what it has just stored.
+pub(crate) trait Alone {
+    type Value;
+
+    /// # Safety
+    /// No other thread uses it meanwhile.
+    unsafe fn load_alone(&self) -> Self::Value;
+
+    /// # Safety
+    /// No other thread uses it meanwhile.
+    unsafe fn store_alone(&self, value: Self::Value);
+}
+
+macro_rules! alone {
+    ($([$($generic:ident)?] $atomic:ty, $value:ty;)*) => {$(
+        impl $(<$generic>)? Alone for $atomic {
+            type Value = $value;
+
+            #[cfg(not(fibra_loom))]
+            #[inline(always)]
+            unsafe fn load_alone(&self) -> $value {
+                // SAFETY: the caller's promise.
+                unsafe { self.as_ptr().read() }
+            }
+
+            #[cfg(not(fibra_loom))]
+            #[inline(always)]
+            unsafe fn store_alone(&self, value: $value) {
+                // SAFETY: the caller's promise.
+                unsafe { self.as_ptr().write(value) }
+            }
+
+            #[cfg(fibra_loom)]
+            unsafe fn load_alone(&self) -> $value {
+                self.load(Ordering::Relaxed)
+            }
+
+            #[cfg(fibra_loom)]
+            unsafe fn store_alone(&self, value: $value) {
+                self.store(value, Ordering::Relaxed);
+            }
+        }
+    )*};
+}
+alone! {
+    [] word::AtomicU8, u8;
+    [] AtomicU32, u32;
+    [T] word::AtomicPtr<T>, *mut T;
+}
 
 /// A constructor that is `const`, except under the model checker, whose atomics cannot be made at compile time.
 #[cfg(not(fibra_loom))]

@@ -4,7 +4,7 @@
 use std::future::Ready;
 
 use fibra_core::{
-    Endpoint, Failure, FibreOptions, Hub, NoLock, Outcome, Process, Read, ReadOrEnd, Reader, Report, Reservation,
+    Endpoint, Failure, FibreOptions, Hub, Outcome, Process, Read, ReadOrEnd, Reader, Report, Reservation, Sequential,
     Setup, SizeClasses, SpawnNext, StopHandle, Wait, WakeCell, Write, Writer,
 };
 
@@ -44,7 +44,7 @@ lacks! {
     Read<'static, 'static, u8>: Send,
     ReadOrEnd<'static, 'static, u8>: Send,
     Write<'static, 'static, u8>: Send,
-    Write<'static, 'static, u8, NoLock>: Sync,
+    Write<'static, 'static, u8, Sequential>: Sync,
     Process<'static, 'static, Pool>: Send,
     Process<'static, 'static, Pool>: Sync,
     &'static Process<'static, 'static, Pool>: Send,

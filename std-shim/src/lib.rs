@@ -34,7 +34,10 @@
 //! - panics: the others are destroyed in order, then the first panic goes on ([`run`]); or only the fibre that panicked
 //!   goes ([`Setup::isolate_panics`]);
 //! - wakers: every process is open, so a fibre spawned with [`FibreOptions::waker`] may await the futures of the
-//!   ecosystem, which are woken from any thread.
+//!   ecosystem, which are woken from any thread;
+//! - time: a [`Clock`], on which fibres sleep, and tasks of any executor;
+//! - the world outside: [`asynchronous`] channels to threads, which sleep meanwhile ([`ReadBlocking`], [`WriteBlocking`]), and to
+//!   functions that block ([`device`]).
 //!
 //! A function that spawns takes the process by reference:
 //!
@@ -56,33 +59,48 @@
 //! # }).unwrap();
 //! ```
 
+mod blocking;
+mod clock;
+pub mod device;
+mod group;
 mod hub;
 mod malloc;
 mod memory;
 mod mistakes;
+mod outside;
 mod panics;
 mod per_thread;
 mod run;
+mod shared;
 mod sleep_lock;
+mod sleeper;
+mod system;
+mod threads;
 
+pub use blocking::{ReadBlocking, ReadError, WriteBlocking, WriteError};
+pub use clock::{Clock, ClockError, Sleep, Tick, Ticks};
 /// Everything that `fibra-allocators` has. What most programs need of it is at the top of this crate, too.
 pub use fibra_allocators as allocators;
 pub use fibra_allocators::{
     AllocError, AllocRef, Allocator, Arena, ClassStats, Layout, MemReq, SizeClasses, Table, fixup, table,
 };
 pub use fibra_core::{
-    Async, Call, Cause, Continuation, Coroutine, Curried, Direction, Endpoint, Failure, Fate, FibreOptions, Frame,
-    Lock, Next, NoFrame, NoLock, Outcome, Pipe, PipeError, PipeErrorKind, Read, ReadOrEnd, Reader, Report, Reservation,
-    SpawnError, SpawnErrorKind, SpawnNext, StopHandle, Wait, Write, Writer, YieldNow, channel_layout, chips, coroutine,
-    dup_layout, fibre_layout, fibre_layout_of, fibre_layout_with_options, frame_layout, steps, two_way_layout,
-    yield_now,
+    Async, Call, Cause, Continuation, Coroutine, Curried, Direction, Ended, Endpoint, Failure, Fate, FibreOptions,
+    Frame, Lock, Next, NoFrame, Outcome, Pipe, PipeError, PipeErrorKind, Reach, Read, ReadOrEnd, Reader, Report,
+    Reservation, Sequential, SpawnError, SpawnErrorKind, SpawnNext, StopHandle, TryReadError, TryWriteError, Unsent,
+    Wait, Write, Writer, YieldNow, channel_layout, chips, coroutine, dup_layout, fibre_layout, fibre_layout_of,
+    fibre_layout_with_options, frame_layout, steps, two_way_layout, yield_now,
 };
 pub use malloc::Malloc;
 pub use memory::{Memory, Pool};
 pub use mistakes::{abort_on_mistake, report_mistake};
+pub use outside::{OutsideReader, OutsideWriter, asynchronous, asynchronous_in};
 pub use per_thread::PerThread;
 pub use run::{Error, Process, Setup, run, run_in};
+pub use shared::{Shared, SharedMemory, SharedProcess};
 pub use sleep_lock::SleepLock;
+pub use system::{System, SystemOutcome};
+pub use threads::{Asynchronous, Concurrent, Threads};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -14,7 +14,7 @@ use fibra_allocators::{AllocError, Allocator, Extent, Layout, MemReq, SizeClasse
 
 use crate::Malloc;
 
-const N_CLASSES: usize = 11;
+pub(crate) const N_CLASSES: usize = 11;
 
 /// The pool behind [`Memory`].
 ///
@@ -25,7 +25,7 @@ pub type Pool = SizeClasses<N_CLASSES, Extent<Malloc>>;
 const MANY: usize = if usize::BITS >= 64 { 1 << 20 } else { 1 << 14 };
 
 /// Reserves 1.8 GB on a 64-bit host, all of it virtual until it is used.
-const SIZES: Table<N_CLASSES> = table([
+pub(crate) const SIZES: Table<N_CLASSES> = table([
     MemReq::new(64, MANY),
     MemReq::new(128, MANY),
     MemReq::new(192, 2 * MANY),

@@ -26,6 +26,13 @@ impl FirstPanic {
         true
     }
 
+    /// Takes over another's panic, unless it has one already: then the other keeps it.
+    pub fn take_over(&mut self, other: &mut Self) {
+        if self.0.is_none() {
+            self.0 = other.0.take();
+        }
+    }
+
     /// Goes on with the panic, if there was one.
     pub fn resume(mut self) {
         if let Some(payload) = self.0.take() {

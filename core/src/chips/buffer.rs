@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-use fibra_allocators::Lock;
+use crate::reach::Reach;
 
 use crate::endpoint::{Reader, Writer};
 
@@ -82,8 +82,8 @@ impl<T, const N: usize> Ring<T, N> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn buffer<const N: usize, T>(
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: Writer<'_, T, impl Lock>,
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         const { assert!(N > 0, "a buffer of none is a channel by itself: leave it out") };

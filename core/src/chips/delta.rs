@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-use fibra_allocators::Lock;
+use crate::reach::Reach;
 
 use crate::endpoint::{Reader, Writer};
 
@@ -45,8 +45,8 @@ use crate::endpoint::{Reader, Writer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn delta<const N: usize, T: Clone>(
-    mut from: Reader<'_, T, impl Lock>,
-    mut to: [Writer<'_, T, impl Lock>; N],
+    mut from: Reader<'_, T, impl Reach>,
+    mut to: [Writer<'_, T, impl Reach>; N],
 ) -> impl Future<Output = ()> {
     async move {
         loop {

@@ -4,7 +4,7 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::Poll;
 
-use fibra_allocators::Lock;
+use crate::reach::Reach;
 
 use crate::endpoint::{Reader, Writer};
 
@@ -46,8 +46,8 @@ use crate::endpoint::{Reader, Writer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn merge<const N: usize, T>(
-    mut from: [Reader<'_, T, impl Lock>; N],
-    mut to: Writer<'_, T, impl Lock>,
+    mut from: [Reader<'_, T, impl Reach>; N],
+    mut to: Writer<'_, T, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         let mut turn = 0;

@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-use fibra_allocators::Lock;
+use crate::reach::Reach;
 
 use crate::endpoint::{Reader, Writer};
 
@@ -44,9 +44,9 @@ use crate::endpoint::{Reader, Writer};
 /// ```
 pub fn zip<T, U, V>(
     mut join: impl FnMut(T, U) -> V,
-    mut left: Reader<'_, T, impl Lock>,
-    mut right: Reader<'_, U, impl Lock>,
-    mut to: Writer<'_, V, impl Lock>,
+    mut left: Reader<'_, T, impl Reach>,
+    mut right: Reader<'_, U, impl Reach>,
+    mut to: Writer<'_, V, impl Reach>,
 ) -> impl Future<Output = ()> {
     async move {
         loop {
