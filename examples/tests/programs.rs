@@ -10,6 +10,7 @@ const SAME_FRINGE: &str = env!("CARGO_BIN_EXE_same-fringe");
 const SIEVE: &str = env!("CARGO_BIN_EXE_sieve");
 const DEADLOCK: &str = env!("CARGO_BIN_EXE_deadlock");
 const JSON_POOLS: &str = env!("CARGO_BIN_EXE_json-pools");
+const TWO_PROCESSES: &str = env!("CARGO_BIN_EXE_two-processes");
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().expect("the program starts")
@@ -61,6 +62,62 @@ fn squares_prints_as_many_as_asked() {
     assert!(prints(SQUARES, &["1"]).starts_with("0\n1 finished, 2 collapsed\n"));
     let many = prints(SQUARES, &["70000"]);
     assert_eq!(many.lines().nth(69_999), Some("4899860001"), "more than fits in 32 bits");
+}
+
+#[test]
+fn squares_are_the_same_on_any_number_of_workers() {
+    for count in ["0", "1", "20", "70000"] {
+        let alone = prints(SQUARES, &[count]);
+        assert_eq!(alone, prints(SQUARES, &["--workers", "1", count]));
+        for workers in ["2", "3", "8"] {
+            let together = prints(SQUARES, &[count, "--workers", workers]);
+            assert_eq!(until_memory(&alone), until_memory(&together));
+            // How many blocks were needed at once may differ: a fibre may have left before the next one was spawned.
+            let all: Vec<&str> = together.lines().last().unwrap().split_whitespace().collect();
+            assert!(matches!(all[..], ["all", "12", "3" | "4" | "5", "0"]), "{all:?}");
+        }
+    }
+}
+
+#[test]
+fn a_number_of_workers_that_means_nothing_gets_the_usage() {
+    let wrong: [&[&str]; 7] = [
+        &["--workers"],
+        &["--workers", "0"],
+        &["--workers", "257"],
+        &["--workers", "two"],
+        &["--workers", "2", "--workers", "2"],
+        &["--workers=2"],
+        &["20", "--workers", "2", "20"],
+    ];
+    for arguments in wrong {
+        let usage = complains(SQUARES, arguments, 2);
+        assert!(usage.starts_with("usage: squares [--workers N] ") && usage.lines().count() == 1, "{usage}");
+    }
+    assert!(complains(SIEVE, &["--workers", "2"], 2).starts_with("usage: sieve [--help"));
+}
+
+#[test]
+fn two_processes_leave_nothing_behind() {
+    let known = [
+        ("1", "1 takes 0 steps"),
+        ("2", "2 takes 1 step"),
+        ("10", "9 takes 19 steps"),
+        ("10000", "6171 takes 261 steps"),
+    ];
+    for (limit, most) in known {
+        let printed = prints(TWO_PROCESSES, &[limit]);
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(lines[0], format!("{most}, the most of all numbers up to {limit}"));
+        let after = |what: &str| lines.iter().position(|line| line.starts_with(what)).expect(what);
+        assert_eq!(lines[after("asking:")], "asking: 1 finished, 1 collapsed");
+        let all: Vec<&str> = lines[after("       all")].split_whitespace().collect();
+        assert_eq!((all[2], all[3]), ("2", "0"), "peak and live: {printed}");
+        let answering = after("answering:");
+        assert_eq!(lines[answering], "answering: 0 finished, 4 collapsed");
+        assert!(lines[answering + 1].ends_with(" bytes, 4 at the peak, 0 live"), "{printed}");
+        assert_eq!(lines.last(), Some(&"2 processes: 1 finished, 5 collapsed; blocks of channels that are live: 0"));
+    }
 }
 
 /// What a program prints before it accounts for its memory.
@@ -204,7 +261,7 @@ fn json_pools_computes_what_it_would_on_the_heap() {
 
 #[test]
 fn arguments_that_mean_nothing_get_the_usage() {
-    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS] {
+    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS, TWO_PROCESSES] {
         let name = Path::new(program).file_stem().expect("a file").display();
         let wrong: [&[&str]; 9] = [
             &["x"],
@@ -225,6 +282,7 @@ fn arguments_that_mean_nothing_get_the_usage() {
     }
     assert!(complains(DEADLOCK, &["0"], 2).starts_with("usage: deadlock "));
     assert!(complains(SAME_FRINGE, &["0"], 2).starts_with("usage: same-fringe "));
+    assert!(complains(TWO_PROCESSES, &["0"], 2).starts_with("usage: two-processes "));
 }
 
 #[cfg(unix)]
@@ -237,7 +295,7 @@ fn an_argument_that_is_no_text_gets_the_usage() {
 
 #[test]
 fn help_is_given_where_it_is_asked_for() {
-    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS] {
+    for program in [SQUARES, SQUARES_BY_HAND, SAME_FRINGE, SIEVE, DEADLOCK, JSON_POOLS, TWO_PROCESSES] {
         for help in ["--help", "-h"] {
             assert!(prints(program, &[help]).starts_with("usage: "));
         }
@@ -246,9 +304,16 @@ fn help_is_given_where_it_is_asked_for() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    for (program, size) in [(SQUARES, "1000000"), (SQUARES_BY_HAND, "1000000"), (SIEVE, "20000"), (DEADLOCK, "10000")] {
+    let programs: [(&str, &[&str]); 5] = [
+        (SQUARES, &["1000000"]),
+        (SQUARES, &["1000000", "--workers", "2"]),
+        (SQUARES_BY_HAND, &["1000000"]),
+        (SIEVE, &["20000"]),
+        (DEADLOCK, &["10000"]),
+    ];
+    for (program, arguments) in programs {
         let mut child = Command::new(program)
-            .arg(size)
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -271,6 +336,7 @@ fn a_full_disk_is_an_error_with_a_message() {
         (SIEVE, "30000"),
         (DEADLOCK, "1000"),
         (JSON_POOLS, "1"),
+        (TWO_PROCESSES, "1"),
     ];
     for (program, size) in programs {
         let full = std::fs::File::create("/dev/full").expect("a device that is always full");
