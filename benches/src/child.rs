@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::measure::{self, Effort};
 use crate::pool::{self, Start};
-use crate::{Contender, Workload, stamp};
+use crate::{Contender, Workload, stamp, workers};
 
 const SAMPLE: &str = "--child-sample";
 const LATENCIES: &str = "--child-latencies";
 const START: &str = "--child-start";
+pub(crate) const WORKERS: &str = "--child-workers";
 
 /// Does what a child was started for, if this is one: to be asked first by every program that uses this module.
 ///
@@ -23,6 +24,7 @@ pub fn serve(arguments: &[&str]) -> Option<io::Result<()>> {
         [SAMPLE, workload, contender, effort] => Some(serve_sample(workload, contender, Effort::named(effort))),
         [LATENCIES, pool, pairs] => Some(serve_latencies(pool, pairs)),
         [START, pool, blocks] => Some(serve_start(pool, blocks)),
+        [WORKERS, row, contender, number, effort] => Some(workers::serve(row, contender, number, effort)),
         _ => None,
     }
 }
@@ -106,15 +108,20 @@ fn serve_start(pool: &str, blocks: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{} {made_bytes} {} {full_bytes}", make.as_nanos(), fill.as_nanos())
 }
 
-fn ask<const N: usize>(arguments: [&str; N]) -> io::Result<Vec<u8>> {
-    let output = Command::new(std::env::current_exe()?).args(arguments.map(OsStr::new)).output()?;
+pub(crate) fn ask<const N: usize>(arguments: [&str; N]) -> io::Result<Vec<u8>> {
+    output(Command::new(std::env::current_exe()?).args(arguments.map(OsStr::new)))
+}
+
+/// What a program prints that is to succeed.
+pub(crate) fn output(command: &mut Command) -> io::Result<Vec<u8>> {
+    let output = command.output()?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("{}: {}", arguments.join(" "), complaint.trim())));
+        return Err(io::Error::other(format!("{command:?}: {}", complaint.trim())));
     }
     Ok(output.stdout)
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+pub(crate) fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
     text.parse().map_err(|_| io::Error::other(format!("not a number: {text}")))
 }

@@ -1,17 +1,24 @@
-//! Who takes part in the network workloads; a file each.
+//! Who takes part in the network workloads, with one thread ([`ALL`]) and with workers ([`RUNTIMES`]); a file each.
 #![allow(unused_mut, reason = "the text is everybody's; some endpoints are used through `&mut`, some through `&`")]
 
 pub(crate) mod calls;
 mod embassy;
 mod embassy_executor;
 mod fibra;
+mod fibra_workers;
 mod floor;
 mod floor_executor;
 mod futures_intrusive;
 mod kanal;
+mod kanal_workers;
 mod region;
+mod runtime;
+mod smol_workers;
 mod steps;
 mod tokio;
+mod tokio_workers;
+
+pub use runtime::{RUNTIMES, Runtime};
 
 /// One scheduler with one kind of channel, and the workloads on it. Each takes a size and returns an answer.
 #[derive(Clone, Copy, Debug)]

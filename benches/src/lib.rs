@@ -6,6 +6,8 @@
 //! cargo run --release --bin versus -- ring skynet     # some of them
 //! cargo run --release --bin versus -- pool            # those whose names begin so: memory pools
 //! cargo run --release --bin pool-report -- OUT.html   # memory pools on a page with drawings, and more about them
+//! cargo run --release --bin clock                     # the clock of `fibra-std`: how late, how idle, how dear
+//! cargo run --release --bin workers                   # several workers: see the module `workers`
 //! cargo bench                                         # the same bodies under criterion
 //! ```
 //!
@@ -106,6 +108,7 @@ pub mod measure;
 pub mod pool;
 pub mod report;
 pub mod stamp;
+pub mod workers;
 pub mod workload;
 mod workloads;
 

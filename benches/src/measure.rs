@@ -50,10 +50,23 @@ impl Effort {
 ///
 /// On a system without such a clock.
 pub fn processor_time() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Processor time of all threads of this process, those that have ended included.
+///
+/// # Panics
+///
+/// On a system without such a clock.
+pub fn processor_time_of_all() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock is told where to write.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "no clock of a thread's processor time");
+    let failed = unsafe { libc::clock_gettime(id, &raw mut time) };
+    assert_eq!(failed, 0, "no clock of processor time");
     let seconds = u64::try_from(time.tv_sec).expect("processor time is positive");
     let nanoseconds = u64::try_from(time.tv_nsec).expect("a part of a second is positive");
     Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)

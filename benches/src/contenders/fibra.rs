@@ -12,7 +12,7 @@ use crate::workloads::{Answer, batches, child_ran, communications, skynet_one_ch
 
 /// As many of each as there are fibres in the largest network, for all sizes that its fibres, channels and endpoints might
 /// have: what is not needed costs address space only. Then a few for what is larger.
-const SIZES: Table<14> = {
+pub(super) const SIZES: Table<14> = {
     // Not a round number: then classes would begin at the same place of a page, and fibres and channels at addresses with
     // the same low 12 bits, which the processor takes for one another. That costs up to a fifth in commstime.
     const MANY: usize = 1_200_013;

@@ -1,0 +1,3 @@
+module fibra/benches
+
+go 1.19
