@@ -67,7 +67,7 @@ fn a_read_that_changed_its_waker_is_not_waited_for_any_more() {
 }
 
 #[test]
-fn what_a_finished_fibre_has_begun_to_read_is_not_waited_for() {
+fn a_read_that_a_finished_fibre_has_forgotten_is_not_waited_for() {
     let outcome = on_a_thread(|| {
         System::run(|system| {
             let (to, from) = system.asynchronous::<u32>().unwrap();
