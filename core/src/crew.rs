@@ -126,7 +126,7 @@ impl ProcessRef {
         }
     }
 
-    /// Queues a fibre that carries `QUEUED`, on the worker that this code runs on.
+    /// Queues a fibre that carries `QUEUED`: on the worker that this code runs on, if it does, or else on whichever comes first.
     #[inline]
     pub fn make_ready<K: Guts>(self, fibre: FibreRef) {
         match K::worker_of(self) {
@@ -139,6 +139,8 @@ impl ProcessRef {
     #[inline(always)]
     pub fn queue_on<K: Guts>(self, worker: WorkerRef, fibre: FibreRef) {
         let has_several = worker.enqueue::<K>(fibre);
+        // Who is about to wait says so, and then looks at the queues (`was_overlooked`): one of both sees the other.
+        K::light_barrier();
         if self.crew.waiting.load(Ordering::Relaxed) != 0
             && (has_several || worker.has_long_turns.load(Ordering::Relaxed))
             && !self.crew.is_waking.load(Ordering::Relaxed)
@@ -225,13 +227,8 @@ impl ProcessRef {
                 before.next.set(worker.next.get());
             }
             let injected = crew.injected.take().map(|batch| batch.first);
-            for queue in [worker.take_queue(), injected] {
-                let mut next = queue;
-                while let Some(fibre) = next {
-                    next = fibre.next.get();
-                    fibre.next.set(self.cut_off.replace(Some(fibre)));
-                }
-            }
+            self.cut_off(worker.take_queue());
+            self.cut_off(injected);
             for (all, its) in [
                 (&crew.finished, &worker.finished),
                 (&crew.collapsed, &worker.collapsed),
@@ -240,6 +237,15 @@ impl ProcessRef {
                 all.set(all.get() + its.take());
             }
         });
+    }
+
+    /// The fibres of a queue will not run any more.
+    pub fn cut_off(self, queue: Option<FibreRef>) {
+        let mut next = queue;
+        while let Some(fibre) = next {
+            next = fibre.next.get();
+            fibre.next.set(self.cut_off.replace(Some(fibre)));
+        }
     }
 
     /// A fibre has panicked, and that is not isolated.

@@ -66,7 +66,8 @@ pub trait Idle: Sync {
     /// For an example see [`Idle`].
     fn wait(&self);
 
-    /// Ends a [`wait`](Self::wait), now or the next one. Called from any thread and from interrupts.
+    /// Ends a [`wait`](Self::wait), now or the next one. Called from any thread and from interrupts, and perhaps while a lock of a
+    /// process or a channel is held: it must use neither.
     ///
     /// For an example see [`Idle`].
     fn wake(&self);

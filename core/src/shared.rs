@@ -374,8 +374,10 @@ impl<P: Platform> Drop for End<P> {
         struct GoOn<'a, P: Platform>(&'a End<P>);
         impl<P: Platform> Drop for GoOn<'_, P> {
             fn drop(&mut self) {
-                // What panicked may have been the visitor.
-                self.0.process.report.set(None);
+                // What panicked may have been the visitor. But other workers may still call it.
+                if self.0.process.first_worker().has_left.get() {
+                    self.0.process.report.set(None);
+                }
                 self.0.close();
                 enter::<P>(self.0.before);
                 if let Some(outside) = self.0.process.outside {

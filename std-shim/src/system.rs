@@ -67,7 +67,8 @@ impl Clone for System<'_, '_> {
 
 /// What the processes of a system leave behind.
 struct State {
-    memory: SharedMemory,
+    /// Nothing, if the host refused it.
+    memory: Result<SharedMemory, AllocError>,
     group: Arc<Group>,
     ended: Mutex<Ended>,
 }
@@ -96,16 +97,14 @@ impl<'env> System<'_, 'env> {
     /// Runs a system: calls `setup`, and waits for all processes that it, or their fibres, have spawned.
     ///
     /// # Panics
-    /// If `setup`, or a process that does not isolate panics, panics: the first panic goes on when all have ended. If the host
-    /// refuses the memory for the system's own allocator.
+    /// If `setup`, or a process that does not isolate panics, panics: the first panic goes on when all have ended.
     ///
     /// # Blocking
     /// Until all processes have ended.
     ///
     /// For an example see [`System`].
     pub fn run<R>(setup: impl for<'scope> FnOnce(System<'scope, 'env>) -> R) -> (R, SystemOutcome) {
-        let memory = SharedMemory::new().expect("address space for the system's allocator");
-        let state = Arc::new(State { memory, group: Arc::default(), ended: Mutex::default() });
+        let state = Arc::new(State { memory: SharedMemory::new(), group: Arc::default(), ended: Mutex::default() });
         let value = thread::scope(|scope| {
             // As long as it can spawn processes, those that there are do not wait for each other only.
             let _active = Active::new(&state.group);
@@ -123,23 +122,25 @@ impl<'env> System<'_, 'env> {
 impl<'scope> System<'scope, '_> {
     /// The system's own memory, where its channels are. Processes may use it, too.
     ///
+    /// # Errors
+    /// [`AllocError`] if the host refused it when the system began.
+    ///
     /// For an example see [`SharedMemory`].
-    #[must_use]
-    pub fn memory(&self) -> &SharedMemory {
-        &self.state.memory
+    pub fn memory(&self) -> Result<&SharedMemory, AllocError> {
+        self.state.memory.as_ref().map_err(|error| *error)
     }
 
     /// Makes an asynchronous channel in the system's memory, for its processes and anybody else.
     ///
     /// # Errors
-    /// [`AllocError`] if there is no block for it.
+    /// [`AllocError`] if there is no block for it, or no [`memory`](Self::memory).
     ///
     /// For an example see [`System`].
     pub fn asynchronous<T: Send>(
         &self,
     ) -> Result<(fibra_core::OutsideWriter<T, crate::Threads>, fibra_core::OutsideReader<T, crate::Threads>), AllocError>
     {
-        fibra_core::asynchronous(self.state.memory.clone())
+        fibra_core::asynchronous(self.memory()?.clone())
     }
 
     /// Spawns a process with one thread, in a pool of its own ([`Memory`](crate::Memory)).
@@ -223,5 +224,22 @@ impl SystemOutcome {
 impl fmt::Debug for System<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_memory_there_are_processes_but_no_channels() {
+        let state = Arc::new(State { memory: Err(AllocError), group: Arc::default(), ended: Mutex::default() });
+        thread::scope(|scope| {
+            let system = System { scope, state: state.clone() };
+            assert!(system.memory().is_err());
+            assert!(system.asynchronous::<u8>().is_err());
+            system.spawn_process_with("idle", || crate::run_in(crate::Malloc, |_| ())).unwrap();
+        });
+        assert_eq!((state.ended().outcome.processes, state.ended().outcome.failures.len()), (1, 0));
     }
 }

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             system.spawn_process_with("asking", asks).map_err(no_thread)?;
             let answers = move || run_answering(questions, answer, answering);
             system.spawn_process_with("answering", answers).map_err(no_thread)?;
-            Ok::<_, Trouble>(system.memory().clone())
+            Ok::<_, Trouble>(system.memory().map_err(no_memory)?.clone())
         });
         let memory = memory?;
         if let Some((process, error)) = outcome.failures.first() {
