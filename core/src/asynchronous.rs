@@ -13,7 +13,7 @@ use crate::reach::{Asynchronous, Guts, Platform};
 /// The block of an asynchronous channel.
 #[repr(C)]
 struct Open<T, P: Platform, N, A> {
-    pair: Pair<T, <Asynchronous<P> as Guts>::Lock, N>,
+    pair: Pair<T, <Asynchronous<P> as Guts>::Turns, N>,
     outsiders: Outsiders,
     allocator: A,
 }

@@ -17,8 +17,7 @@ use crate::process::ProcessRef;
 use crate::reach::{Guts, Sequential};
 use crate::sync::word::AtomicPtr;
 use crate::sync::{Alone, Cell, Ordering};
-use crate::worker::Post;
-use fibra_allocators::Lock;
+use crate::worker::WorkerRef;
 
 /// What the untyped code must know of a type of channel.
 pub(crate) struct Info {
@@ -109,7 +108,7 @@ pub(crate) struct ChannelCore {
 #[repr(C)]
 pub(crate) struct Channel<L> {
     pub core: ChannelCore,
-    pub lock: L,
+    pub turns: L,
 }
 
 /// Where a channel keeps who waits: changed under its lock, and looked at without.
@@ -229,7 +228,7 @@ impl ChannelRef {
     /// # Safety
     /// `block` is allocated from `process` with the layout of `info`. Only an open channel has none.
     pub unsafe fn init<K: Guts>(block: NonNull<u8>, process: Option<ProcessRef>, info: &'static Info) -> Self {
-        let front = block.cast::<Channel<K::Lock>>();
+        let front = block.cast::<Channel<K::Turns>>();
         // SAFETY: the block is large enough: a channel's front is its first field.
         unsafe {
             front.write(Channel {
@@ -245,7 +244,7 @@ impl ChannelRef {
                     next: Cell::new(ptr::null()),
                     prev: Cell::new(ptr::null()),
                 },
-                lock: K::Lock::NEW,
+                turns: K::new_turns(),
             });
         }
         let channel = ChannelRef(block.cast());
@@ -286,8 +285,21 @@ impl ChannelRef {
     /// Runs `section` while nobody else uses the channel. No foreign code may run in it, and no other channel's section.
     #[inline(always)]
     pub fn locked<K: Guts, R>(self, section: impl FnOnce() -> R) -> R {
-        // SAFETY: all that is done to a channel is generic over its reach, which it was made with.
-        unsafe { &(*self.0.as_ptr().cast::<Channel<K::Lock>>()).lock }.with(section)
+        K::locked(self, section)
+    }
+
+    /// The same on a worker of the channel's process.
+    #[inline(always)]
+    pub fn locked_on<K: Guts, R>(self, worker: WorkerRef, section: impl FnOnce() -> R) -> R {
+        K::locked_on(self, worker, section)
+    }
+
+    /// What its users take turns with.
+    #[inline(always)]
+    pub fn turns<'a, K: Guts>(&self) -> &'a K::Turns {
+        // SAFETY: all that is done to a channel is generic over its reach, which it was made with. The caller uses it while
+        // the channel is there, as it does this pointer.
+        unsafe { &(*self.0.as_ptr().cast::<Channel<K::Turns>>()).turns }
     }
 
     /// What the channel is called: its given name, or the type of its values.
@@ -411,25 +423,34 @@ impl ChannelRef {
         }
     }
 
-    /// Begins the wait that `fibre` posted, now that its poll has returned. If it waits for nothing else (`is_alone`), it belongs
-    /// to who meets it from then on.
+    /// Begins the wait that `fibre` posted, now that its poll has returned, if it waits for nothing else, and nobody else waits
+    /// here. From then on it belongs to who meets it. `false` if nothing has changed.
     #[inline(always)]
-    pub fn begin_wait<K: Guts>(self, fibre: FibreRef, post: Post, is_alone: bool) -> Begun {
-        let node = post.node;
-        self.locked::<K, _>(|| {
-            let is_direct = is_alone && post.tag != 0;
-            if is_direct && self.who_waits().is_open_and_empty() && node.state.get() == State::Posted {
-                self.waiting.set(fibre.as_ptr().wrapping_byte_add(usize::from(post.tag)).cast());
-                node.state.set(post.waiting);
-                return Begun::Waits;
+    #[must_use]
+    pub fn begin_direct_wait<K: Guts>(
+        self,
+        worker: WorkerRef,
+        fibre: FibreRef,
+        node: NodeRef,
+        waiting: State,
+        tag: u8,
+    ) -> bool {
+        self.locked_on::<K, _>(worker, || {
+            let is_usual = self.who_waits().is_open_and_empty() && node.state.get() == State::Posted;
+            if is_usual {
+                self.waiting.set(fibre.as_ptr().wrapping_byte_add(usize::from(tag)).cast());
+                node.state.set(waiting);
             }
-            self.begin_wait_slowly(fibre, post)
+            is_usual
         })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn begin_wait_slowly(self, fibre: FibreRef, Post { node, waiting, .. }: Post) -> Begun {
+    /// The same in all cases.
+    pub fn begin_wait<K: Guts>(self, fibre: FibreRef, node: NodeRef, waiting: State) -> Begun {
+        self.locked::<K, _>(|| self.begin_wait_locked(fibre, node, waiting))
+    }
+
+    fn begin_wait_locked(self, fibre: FibreRef, node: NodeRef, waiting: State) -> Begun {
         let direction = node.direction();
         let begun = if node.kind.get() & LEFT != 0 {
             if self.is_held_elsewhere(node) { Begun::TakenBack } else { Begun::Left }

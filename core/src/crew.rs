@@ -16,15 +16,18 @@
 //!
 //! What several workers share is behind the process's lock, but for the flags that they look at without it.
 
+use core::sync::atomic::compiler_fence;
+
+use crate::channel::ChannelRef;
 use crate::channels::Ended;
 use crate::fibre::{FibreRef, Lost, QUEUED, Woken};
 use crate::hub::{HubCore, Idle};
-use crate::node::State;
+use crate::node::{NodeRef, State};
 use crate::process::ProcessRef;
 use crate::reach::Guts;
 use crate::run::Catch;
 use crate::sync::{AtomicBool, AtomicUsize, Cell, Ordering};
-use crate::worker::{Batch, Post, WorkerRef};
+use crate::worker::{Batch, Post, Worker, WorkerRef};
 
 /// The process ends: all workers leave.
 pub(crate) const END: usize = 1;
@@ -32,6 +35,9 @@ pub(crate) const END: usize = 1;
 pub(crate) const DISSOLVE: usize = 2;
 /// Fibres were made ready by somebody who is not a worker.
 pub(crate) const INJECTED: usize = 4;
+
+/// Who is about to wait does not make the others pass a barrier, so they have to do so by themselves.
+const FENCED: usize = !(usize::MAX >> 1);
 
 /// A worker whose turns are longer than a moment divided by this is busy with long turns.
 const SHORT_TURNS: usize = 128;
@@ -42,7 +48,7 @@ type Another = fn(ProcessRef, &'static dyn Idle, Option<&mut Catch<'_>>);
 pub(crate) struct Crew {
     /// What the workers are called for: they look at it between two turns.
     calls: AtomicUsize,
-    /// How many of them wait. Changed under the lock.
+    /// How many of them wait, and [`FENCED`]. Changed under the lock.
     waiting: AtomicUsize,
     /// One was woken to help, and has not looked around yet.
     is_waking: AtomicBool,
@@ -52,6 +58,8 @@ pub(crate) struct Crew {
     have_all_waited: Cell<bool>,
     /// All of them. Under the lock, like the rest.
     workers: Cell<Option<WorkerRef>>,
+    /// Those that may own a channel. Under the lock for that.
+    owners: Cell<Option<WorkerRef>>,
     injected: Cell<Option<Batch>>,
     pub isolates_panics: Cell<bool>,
     pub has_panicked: Cell<bool>,
@@ -67,11 +75,12 @@ impl Crew {
     pub fn new() -> Self {
         Crew {
             calls: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(FENCED),
             is_waking: AtomicBool::new(false),
             is_napping: Cell::new(false),
             have_all_waited: Cell::new(false),
             workers: Cell::new(None),
+            owners: Cell::new(None),
             injected: Cell::new(None),
             isolates_panics: Cell::new(false),
             has_panicked: Cell::new(false),
@@ -94,6 +103,10 @@ impl Crew {
 
     pub fn call(&self, what: usize) {
         self.calls.fetch_or(what, Ordering::Release);
+    }
+
+    fn how_many_wait(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed) & !FENCED
     }
 
     fn is_called_for(&self, what: usize) -> bool {
@@ -140,13 +153,22 @@ impl ProcessRef {
     pub fn queue_on<K: Guts>(self, worker: WorkerRef, fibre: FibreRef) {
         let has_several = worker.enqueue::<K>(fibre);
         // Who is about to wait says so, and then looks at the queues (`was_overlooked`): one of both sees the other.
-        K::light_barrier();
-        if self.crew.waiting.load(Ordering::Relaxed) != 0
-            && (has_several || worker.has_long_turns.load(Ordering::Relaxed))
-            && !self.crew.is_waking.load(Ordering::Relaxed)
-        {
+        compiler_fence(Ordering::SeqCst);
+        if self.crew.waiting.load(Ordering::Relaxed) != 0 && self.wants_help::<K>(worker, has_several) {
             self.call_help::<K>();
         }
+    }
+
+    /// Whether one of those who wait is to help this worker.
+    #[inline]
+    fn wants_help<K: Guts>(self, worker: WorkerRef, has_several: bool) -> bool {
+        if self.crew.waiting.load(Ordering::Relaxed) & FENCED != 0 {
+            K::light_barrier();
+            if self.crew.how_many_wait() == 0 {
+                return false;
+            }
+        }
+        (has_several || worker.has_long_turns.load(Ordering::Relaxed)) && !self.crew.is_waking.load(Ordering::Relaxed)
     }
 
     #[cold]
@@ -210,15 +232,42 @@ impl ProcessRef {
 
     /// Enters a worker.
     pub fn join_crew<K: Guts>(self, worker: WorkerRef) {
+        let has_remote_barrier = K::has_remote_barrier();
+        if has_remote_barrier {
+            worker.drop_fence();
+        }
         self.exclusive::<K, _>(|| {
+            if has_remote_barrier {
+                self.crew.waiting.store(self.crew.how_many_wait(), Ordering::Relaxed);
+            }
             self.go_on();
             worker.next.set(self.crew.workers.get());
             self.crew.workers.set(Some(worker));
         });
+        self.among_owners::<K, _>(|| worker.next_owner.set(self.crew.owners.replace(Some(worker))));
+    }
+
+    fn owners(self) -> impl Iterator<Item = WorkerRef> {
+        core::iter::successors(self.crew.owners.get(), |worker| worker.next_owner.get())
+    }
+
+    /// Waits until the worker there, which has lost a channel, is not inside of it. If it has left the crew, it is not. In a
+    /// section of [`among_owners`](Self::among_owners).
+    pub fn wait_for_owner(self, owner: *mut Worker) {
+        if let Some(worker) = self.owners().find(|worker| worker.as_ptr() == owner) {
+            worker.wait_until_outside();
+        }
     }
 
     /// A worker leaves. What its queue still holds is cut off.
     pub fn leave_crew<K: Guts>(self, worker: WorkerRef) {
+        // The first one is there until the end of the process.
+        if worker != self.first_worker() {
+            self.among_owners::<K, _>(|| match self.owners().find(|it| it.next_owner.get() == Some(worker)) {
+                Some(before) => before.next_owner.set(worker.next_owner.get()),
+                None => self.crew.owners.set(worker.next_owner.get()),
+            });
+        }
         self.exclusive::<K, _>(|| {
             let crew = &self.crew;
             if crew.workers.get() == Some(worker) {
@@ -494,7 +543,7 @@ impl WorkerRef {
         });
         if let Some(batch) = batch {
             self.enqueue_all::<K>(batch);
-            if self.has_several() && process.crew.waiting.load(Ordering::Relaxed) != 0 {
+            if self.has_several() && process.crew.how_many_wait() != 0 {
                 process.call_help::<K>();
             }
         }
@@ -508,24 +557,27 @@ impl WorkerRef {
     pub fn settle_shared<K: Guts>(self, fibre: FibreRef) {
         if fibre.status.get() == QUEUED
             && !fibre.woken.load(Ordering::Relaxed)
-            && let Some(post) = self.take_post()
+            && let Some(Post { channel, node, waiting, tag }) = self.take_post()
         {
             fibre.status.set(1);
-            match post.channel.begin_wait::<K>(fibre, post, true) {
-                // Perhaps it runs elsewhere already.
-                Begun::Waits => {}
-                begun => self.settle_alone::<K>(fibre, post, begun),
+            // If it waits, perhaps it runs elsewhere already.
+            if tag == 0 || !channel.begin_direct_wait::<K>(self, fibre, node, waiting, tag) {
+                self.settle_alone::<K>(fibre, channel, node, waiting);
             }
         } else {
             self.settle_slowly::<K>(fibre);
         }
     }
 
-    /// The only wait of a fibre did not begin.
+    /// The only wait of a fibre is not the only one at its channel, or cannot begin.
     #[cold]
     #[inline(never)]
-    fn settle_alone<K: Guts>(self, fibre: FibreRef, post: Post, begun: Begun) {
-        if self.goes_on::<K>(fibre, post, begun) {
+    fn settle_alone<K: Guts>(self, fibre: FibreRef, channel: ChannelRef, node: NodeRef, waiting: State) {
+        let begun = channel.begin_wait::<K>(fibre, node, waiting);
+        if matches!(begun, Begun::Waits) {
+            return;
+        }
+        if self.goes_on::<K>(fibre, channel, node, waiting, begun) {
             fibre.status.set(QUEUED);
             self.process().make_ready::<K>(fibre);
         } else {
@@ -535,8 +587,14 @@ impl WorkerRef {
     }
 
     /// A wait did not begin. Says whether the fibre is to be polled again.
-    fn goes_on<K: Guts>(self, fibre: FibreRef, post: Post, begun: Begun) -> bool {
-        let Post { channel, node, waiting, .. } = post;
+    fn goes_on<K: Guts>(
+        self,
+        fibre: FibreRef,
+        channel: ChannelRef,
+        node: NodeRef,
+        waiting: State,
+        begun: Begun,
+    ) -> bool {
         match begun {
             Begun::Waits | Begun::Again | Begun::TakenBack => true,
             Begun::Left => {
@@ -560,12 +618,12 @@ impl WorkerRef {
         if is_woken {
             fibre.woken.store(false, Ordering::Relaxed);
         }
-        if let Some(post) = self.take_post() {
+        if let Some(Post { channel, node, waiting, .. }) = self.take_post() {
             fibre.status.add_wait_running();
-            match post.channel.begin_wait::<K>(fibre, post, false) {
+            match channel.begin_wait::<K>(fibre, node, waiting) {
                 Begun::Waits => {}
                 begun => {
-                    is_woken |= self.goes_on::<K>(fibre, post, begun);
+                    is_woken |= self.goes_on::<K>(fibre, channel, node, waiting, begun);
                     // It is running, so this was not the last that names it.
                     let _ = fibre.status.leave_node();
                 }

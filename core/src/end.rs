@@ -50,8 +50,8 @@ pub(crate) struct TwoWay<T, L, N> {
 /// A channel's block, for values of type `T`, with the reach `K`, and with a name if `N` is one.
 pub(crate) struct Blocks<T, K, N>(PhantomData<(T, K, N)>);
 
-type PairOf<T, K, N> = Pair<T, <K as Guts>::Lock, N>;
-type TwoWayOf<T, K, N> = TwoWay<T, <K as Guts>::Lock, N>;
+type PairOf<T, K, N> = Pair<T, <K as Guts>::Turns, N>;
+type TwoWayOf<T, K, N> = TwoWay<T, <K as Guts>::Turns, N>;
 
 impl<T, K: Guts, N> Blocks<T, K, N> {
     const IS_NAMED: bool = size_of::<N>() != 0;
@@ -361,7 +361,7 @@ impl<T, K: Reach> End<'_, T, K> {
                 let who = channel.look_who_waits::<K>();
                 if who.is_direct(Direction::Write) {
                     if !K::IS_SHARED || worker.may_go_on() {
-                        let met = self.locked(|| {
+                        let met = channel.locked_on::<K, _>(worker, || {
                             let who = if K::IS_SHARED { channel.who_waits() } else { who };
                             let fibre = who.directly(Direction::Write)?;
                             let writer = self.direct_counterpart(Direction::Write);
@@ -490,7 +490,7 @@ impl<T, K: Reach> End<'_, T, K> {
                 let who = channel.look_who_waits::<K>();
                 if who.is_direct(Direction::Read) {
                     if !K::IS_SHARED || worker.may_go_on() {
-                        let met = self.locked(|| {
+                        let met = channel.locked_on::<K, _>(worker, || {
                             let who = if K::IS_SHARED { channel.who_waits() } else { who };
                             let fibre = who.directly(Direction::Read)?;
                             let reader = self.direct_counterpart(Direction::Read);

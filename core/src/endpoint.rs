@@ -48,7 +48,7 @@ pub(crate) unsafe fn pair<'p, T, R: Reach, N>(
     process: Option<ProcessRef>,
     info: &'static Info,
 ) -> (Writer<'p, T, R>, Reader<'p, T, R>) {
-    let pair = block.cast::<Pair<T, <R as Guts>::Lock, N>>().as_ptr();
+    let pair = block.cast::<Pair<T, <R as Guts>::Turns, N>>().as_ptr();
     // SAFETY: the caller's promise. The two ends are the only ones of their slots.
     unsafe {
         (&raw mut (*pair).name).write(name);
@@ -67,7 +67,7 @@ pub(crate) fn two_way<'p, T, R: Reach, N>(
     process.channels.sweep_from_now_on::<R>();
     let info = Blocks::<T, R, N>::TWO_WAY;
     let block = block_for_channel::<R>(process, info)?;
-    let two_way = block.cast::<TwoWay<T, <R as Guts>::Lock, N>>().as_ptr();
+    let two_way = block.cast::<TwoWay<T, <R as Guts>::Turns, N>>().as_ptr();
     // SAFETY: the block is new, and has the layout of a `TwoWay`. The two ends are the only ones of their slots.
     unsafe {
         (&raw mut (*two_way).name).write(name);
@@ -918,7 +918,7 @@ debug! {
 /// assert!(fibra_core::channel_layout::<u64>().size() <= 160);
 /// ```
 pub const fn channel_layout<T>() -> Layout {
-    Layout::new::<Pair<T, <Sequential as Guts>::Lock, ()>>()
+    Layout::new::<Pair<T, <Sequential as Guts>::Turns, ()>>()
 }
 
 /// The same as [`channel_layout`] for a two-way channel.
@@ -928,7 +928,7 @@ pub const fn channel_layout<T>() -> Layout {
 /// assert!(two_way_layout::<u64>().size() > channel_layout::<u64>().size());
 /// ```
 pub const fn two_way_layout<T>() -> Layout {
-    Layout::new::<TwoWay<T, <Sequential as Guts>::Lock, ()>>()
+    Layout::new::<TwoWay<T, <Sequential as Guts>::Turns, ()>>()
 }
 
 /// What [`Writer::dup`] and [`Reader::dup`] take from the process's allocator for values of type `T`; [`Endpoint::dup`]

@@ -91,6 +91,9 @@ mod async_frame;
 mod asynchronous;
 #[cfg(all(test, fibra_loom))]
 mod asynchronous_model;
+mod bias;
+#[cfg(all(test, fibra_loom))]
+mod bias_model;
 mod channel;
 mod channels;
 pub mod chips;

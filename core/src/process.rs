@@ -63,6 +63,8 @@ pub struct Process<'p, 'env: 'p, A, R: Reach = Sequential> {
     pub(crate) core: ProcessCore,
     /// Of what the workers share: the second field of [`Front`], too.
     lock: <R as Guts>::Lock,
+    /// Of the list of those who may own a channel ([`Biased`](crate::bias::Biased)): the third.
+    owners: <R as Guts>::Lock,
     pub(crate) allocator: A,
     /// Invariant in both, as with scoped threads: no end may pass for one of a longer- or shorter-lived process.
     scope: PhantomData<(Cell<&'p ()>, Cell<&'env ()>)>,
@@ -77,6 +79,7 @@ unsafe impl<A: Sync, P: Platform> Sync for Process<'_, '_, A, Concurrent<P>> {}
 struct Front<R: Guts> {
     core: ProcessCore,
     lock: R::Lock,
+    owners: R::Lock,
 }
 
 /// The part of a process that does not depend on the type of its allocator.
@@ -218,6 +221,7 @@ impl<'p, 'env, A: AllocRef, R: Reach> Process<'p, 'env, A, R> {
                 generation,
             },
             lock: <R as Guts>::Lock::NEW,
+            owners: <R as Guts>::Lock::NEW,
             allocator,
             scope: PhantomData,
         }
@@ -369,5 +373,12 @@ impl ProcessRef {
     pub fn exclusive<R: Guts, T>(self, section: impl FnOnce() -> T) -> T {
         // SAFETY: a process of this reach begins with a `Front<R>`.
         unsafe { &(*self.0.as_ptr().cast::<Front<R>>()).lock }.with(section)
+    }
+
+    /// Runs `section` while no worker comes to those who may own a channel, or leaves them. This may be called in a channel's
+    /// section.
+    pub fn among_owners<R: Guts, T>(self, section: impl FnOnce() -> T) -> T {
+        // SAFETY: as in `exclusive`.
+        unsafe { &(*self.0.as_ptr().cast::<Front<R>>()).owners }.with(section)
     }
 }

@@ -5,6 +5,7 @@ use core::ptr;
 
 use fibra_allocators::{Lock, NoLock};
 
+use crate::bias::Biased;
 use crate::channel::ChannelRef;
 use crate::process::ProcessRef;
 use crate::sync::word::AtomicPtr;
@@ -41,7 +42,10 @@ pub trait Reach: Guts + 'static {}
 
 /// What the machinery must know of a reach.
 pub(crate) trait Guts {
+    /// Of a process.
     type Lock: Lock;
+    /// Of a channel.
+    type Turns;
     /// Several workers may use a channel at once.
     const IS_SHARED: bool;
     /// The channel belongs to no process: everybody waits in it by means of a waker.
@@ -56,10 +60,26 @@ pub(crate) trait Guts {
     /// The process of a worker that runs fibres of this reach.
     fn process(worker: WorkerRef) -> ProcessRef;
 
-    /// Orders what a worker has written before what it reads next, as others see it that call `heavy_barrier`.
+    /// Orders what a worker has written before what it reads next, as others see it that call `heavy_barrier`. Not needed where
+    /// that is enough.
     fn light_barrier();
 
     fn heavy_barrier();
+
+    fn has_remote_barrier() -> bool {
+        false
+    }
+
+    fn new_turns() -> Self::Turns;
+
+    /// Runs `section` while nobody else uses the channel.
+    fn locked<R>(channel: ChannelRef, section: impl FnOnce() -> R) -> R;
+
+    /// The same on a worker of the channel's process.
+    #[inline(always)]
+    fn locked_on<R>(channel: ChannelRef, _: WorkerRef, section: impl FnOnce() -> R) -> R {
+        Self::locked(channel, section)
+    }
 }
 
 /// The reach of channels in a process with one thread: no lock, no atomics. Its ends stay on their thread, which the
@@ -73,6 +93,7 @@ impl Reach for Sequential {}
 
 impl Guts for Sequential {
     type Lock = NoLock;
+    type Turns = NoLock;
     const IS_SHARED: bool = false;
     const IS_OPEN: bool = false;
 
@@ -94,9 +115,19 @@ impl Guts for Sequential {
 
     fn light_barrier() {}
     fn heavy_barrier() {}
+
+    fn new_turns() -> NoLock {
+        NoLock::NEW
+    }
+
+    #[inline(always)]
+    fn locked<R>(_: ChannelRef, section: impl FnOnce() -> R) -> R {
+        section()
+    }
 }
 
-/// The reach of channels in a process with several workers: each operation takes a lock once at the most.
+/// The reach of channels in a process with several workers: each operation takes a lock once at the most, and none where one
+/// worker has used the channel for long.
 ///
 /// `P` is what the machine supplies. For an example see [`Shared`](crate::Shared).
 #[derive(Debug)]
@@ -106,6 +137,7 @@ impl<P: Platform> Reach for Concurrent<P> {}
 
 impl<P: Platform> Guts for Concurrent<P> {
     type Lock = P::Lock;
+    type Turns = Biased<P::Lock>;
     const IS_SHARED: bool = true;
     const IS_OPEN: bool = false;
 
@@ -117,7 +149,7 @@ impl<P: Platform> Guts for Concurrent<P> {
     #[inline(always)]
     fn worker_of(process: ProcessRef) -> Option<WorkerRef> {
         // SAFETY: `Here` holds a worker only while that one runs on this very thread (`Here::enter`), and so is there.
-        let worker = P::here(|here| unsafe { WorkerRef::at(here.worker.load(Ordering::Relaxed)) })?;
+        let worker = unsafe { WorkerRef::at(P::here(Here::worker)) }?;
         (worker.process() == process).then_some(worker)
     }
 
@@ -126,13 +158,30 @@ impl<P: Platform> Guts for Concurrent<P> {
         worker.process()
     }
 
-    #[inline(always)]
     fn light_barrier() {
         P::light_barrier();
     }
 
     fn heavy_barrier() {
         P::heavy_barrier();
+    }
+
+    fn has_remote_barrier() -> bool {
+        P::has_remote_barrier()
+    }
+
+    fn new_turns() -> Biased<P::Lock> {
+        Biased::new()
+    }
+
+    #[inline(always)]
+    fn locked<R>(channel: ChannelRef, section: impl FnOnce() -> R) -> R {
+        channel.turns::<Self>().with::<P, R>(channel.process(), section)
+    }
+
+    #[inline(always)]
+    fn locked_on<R>(channel: ChannelRef, worker: WorkerRef, section: impl FnOnce() -> R) -> R {
+        channel.turns::<Self>().with_on::<P, R>(worker, section)
     }
 }
 
@@ -146,6 +195,7 @@ impl<P: Platform> Reach for Asynchronous<P> {}
 
 impl<P: Platform> Guts for Asynchronous<P> {
     type Lock = P::Lock;
+    type Turns = P::Lock;
     const IS_SHARED: bool = true;
     const IS_OPEN: bool = true;
 
@@ -164,6 +214,15 @@ impl<P: Platform> Guts for Asynchronous<P> {
 
     fn light_barrier() {}
     fn heavy_barrier() {}
+
+    fn new_turns() -> P::Lock {
+        P::Lock::NEW
+    }
+
+    #[inline(always)]
+    fn locked<R>(channel: ChannelRef, section: impl FnOnce() -> R) -> R {
+        channel.turns::<Self>().with(section)
+    }
 }
 
 /// What a machine with several threads or cores supplies: a lock, a place for each thread, and barriers.
@@ -175,6 +234,8 @@ impl<P: Platform> Guts for Asynchronous<P> {
 /// - What a thread wrote before `light_barrier`, every other thread sees after its own `heavy_barrier`; or else what that
 ///   one wrote before its `heavy_barrier`, the first sees after its `light_barrier`. Two sequentially consistent fences
 ///   do it, and that is the default.
+/// - If `has_remote_barrier` says so once, it says so for ever, and each `heavy_barrier` acts as if every other thread had passed
+///   a `light_barrier` at some time during the call, wherever it is.
 ///
 /// ```
 /// use fibra_core::{Here, Platform};
@@ -207,7 +268,8 @@ pub unsafe trait Platform: 'static {
     /// For an example see [`Platform`].
     fn prepare() {}
 
-    /// The one that is called often, by each worker several times for each fibre it runs: as cheap as can be.
+    /// The one that is called often, by each worker several times for each fibre it runs, unless the other one does the work of
+    /// both.
     ///
     /// For an example see [`Platform`].
     #[inline]
@@ -215,7 +277,16 @@ pub unsafe trait Platform: 'static {
         fence(Ordering::SeqCst);
     }
 
-    /// The one that is called seldom, by workers that have nothing to do.
+    /// Whether a `heavy_barrier` makes all others pass one, too: then they need none of their own, and no lock for channels that
+    /// only one of them has used for long. Asked after [`prepare`](Self::prepare).
+    ///
+    /// For an example see [`Platform`].
+    fn has_remote_barrier() -> bool {
+        false
+    }
+
+    /// The one that is called seldom: by workers that have nothing to do, and by who takes away a channel that another worker
+    /// has used for long.
     ///
     /// For an example see [`Platform`].
     #[inline]
@@ -243,9 +314,15 @@ impl Here {
     }
     }
 
+    /// The worker that runs on this thread.
+    #[inline(always)]
+    pub(crate) fn worker(&self) -> *mut Worker {
+        self.worker.load(Ordering::Relaxed)
+    }
+
     /// Notes which worker runs on this thread, and gives the one that ran there before.
     pub(crate) fn enter(&self, worker: *mut Worker) -> *mut Worker {
-        let before = self.worker.load(Ordering::Relaxed);
+        let before = self.worker();
         self.worker.store(worker, Ordering::Relaxed);
         before
     }

@@ -42,6 +42,13 @@ pub(crate) mod word {
     }
 }
 
+/// Keeps the compiler from moving later loads before earlier stores. The processor is kept from it by the other side, where it can
+/// do that (`Platform::has_remote_barrier`); the model checker's threads are not.
+#[inline(always)]
+pub(crate) fn light_fence() {
+    if cfg!(fibra_loom) { fence(Ordering::SeqCst) } else { core::sync::atomic::compiler_fence(Ordering::SeqCst) }
+}
+
 /// Where a worker waits for another one that is inside for a few instructions.
 #[cfg(fibra_loom)]
 pub(crate) use loom::hint::spin_loop;

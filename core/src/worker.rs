@@ -6,6 +6,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::compiler_fence;
 use core::task::Waker;
 
 use crate::channel::ChannelRef;
@@ -14,12 +15,17 @@ use crate::hub::{Idle, WakeCell};
 use crate::node::{Direction, NodeRef, State};
 use crate::process::{ProcessCore, ProcessRef};
 use crate::reach::Guts;
-use crate::sync::{Alone, AtomicBool, AtomicUsize, Cell, Ordering, spin_loop, word};
+use crate::sync::{Alone, AtomicBool, AtomicU32, AtomicUsize, Cell, Ordering, spin_loop, word};
 use crate::waker;
 
 /// How many reads and writes a fibre completes at once before it gives way to the others, where counterparts run on other
 /// workers.
 const BUDGET: u32 = 128;
+
+/// Another worker is at the queue, or is about to be.
+const VISITED: u32 = 1;
+/// Visitors do not make this worker pass a barrier, so it has to do so by itself.
+const FENCED: u32 = 2;
 
 /// Of a post: it is to be told of the end.
 const TELL_END: u8 = 1;
@@ -100,16 +106,18 @@ pub(crate) struct Worker {
     posted_channel: Cell<Option<ChannelRef>>,
     /// Since which turn the budget holds.
     budget_turn: Cell<usize>,
-    /// This worker is at its queue.
+    /// This worker is at its queue, or at a channel that it owns.
     is_inside: AtomicBool,
-    /// Another one is at it, or is about to be.
-    is_visited: AtomicBool,
+    /// [`VISITED`] and [`FENCED`].
+    visits: AtomicU32,
     /// How many turns it has given: for others, to see whether it is stuck in one.
     pub turns: AtomicUsize,
     /// Its turns take so long that others should have what it makes ready.
     pub has_long_turns: AtomicBool,
     /// The process's other workers. Under the process's lock.
     pub next: Cell<Option<WorkerRef>>,
+    /// The others that may own a channel. Under the lock for that.
+    pub next_owner: Cell<Option<WorkerRef>>,
     /// It has left the crew.
     pub has_left: Cell<bool>,
     /// It waits, and was not woken yet. Under the process's lock.
@@ -188,10 +196,11 @@ impl Worker {
             posted_channel: Cell::new(None),
             budget_turn: Cell::new(0),
             is_inside: AtomicBool::new(false),
-            is_visited: AtomicBool::new(false),
+            visits: AtomicU32::new(FENCED),
             turns: AtomicUsize::new(0),
             has_long_turns: AtomicBool::new(false),
             next: Cell::new(None),
+            next_owner: Cell::new(None),
             has_left: Cell::new(false),
             is_waiting: Cell::new(false),
             idle: Cell::new(&NeverWaits),
@@ -247,46 +256,71 @@ impl Worker {
     #[inline(always)]
     fn enter<K: Guts>(&self) {
         if K::IS_SHARED {
-            self.is_inside.store(true, Ordering::Relaxed);
-            K::light_barrier();
-            if self.is_visited.load(Ordering::Acquire) {
-                self.step_back::<K>();
+            self.go_inside();
+            compiler_fence(Ordering::SeqCst);
+            if self.visits.load(Ordering::Acquire) != 0 {
+                self.enter_slowly::<K>();
             }
         }
     }
 
     #[cold]
-    fn step_back<K: Guts>(&self) {
+    fn enter_slowly<K: Guts>(&self) {
+        let is_visited = || self.visits.load(Ordering::Acquire) & VISITED != 0;
         loop {
-            self.is_inside.store(false, Ordering::Release);
-            while self.is_visited.load(Ordering::Acquire) {
-                spin_loop();
-            }
-            self.is_inside.store(true, Ordering::Relaxed);
             K::light_barrier();
-            if !self.is_visited.load(Ordering::Acquire) {
+            if !is_visited() {
                 return;
             }
+            self.go_outside();
+            while is_visited() {
+                spin_loop();
+            }
+            self.go_inside();
         }
+    }
+
+    /// Says that it is inside: of its queue, or of a channel that it owns. Before it relies on that, it has to look whether
+    /// somebody has come, behind a barrier.
+    #[inline(always)]
+    pub fn go_inside(&self) {
+        self.is_inside.store(true, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn go_outside(&self) {
+        self.is_inside.store(false, Ordering::Release);
+    }
+
+    /// Waits until it is outside. Whoever waits has done what keeps it from going inside again, and then passed a heavy
+    /// barrier.
+    pub fn wait_until_outside(&self) {
+        while self.is_inside.load(Ordering::Acquire) {
+            spin_loop();
+        }
+    }
+
+    /// Visitors will make this worker pass a barrier.
+    pub fn drop_fence(&self) {
+        self.visits.store(0, Ordering::Relaxed);
     }
 
     #[inline(always)]
     fn leave<K: Guts>(&self) {
         if K::IS_SHARED {
-            self.is_inside.store(false, Ordering::Release);
+            self.go_outside();
         }
     }
 
     /// Uses the queue of another worker, if no other visitor is there.
     pub fn visit<K: Guts, R>(&self, visit: impl FnOnce() -> R) -> Option<R> {
         // Writes nothing if another visitor is there: not even the model checker is to take that for a visit of its own.
-        self.is_visited.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let fenced = self.visits.load(Ordering::Relaxed) & FENCED;
+        self.visits.compare_exchange(fenced, fenced | VISITED, Ordering::Acquire, Ordering::Relaxed).ok()?;
         K::heavy_barrier();
-        while self.is_inside.load(Ordering::Acquire) {
-            spin_loop();
-        }
+        self.wait_until_outside();
         let result = visit();
-        self.is_visited.store(false, Ordering::Release);
+        self.visits.store(fenced, Ordering::Release);
         Some(result)
     }
 

@@ -240,6 +240,7 @@ mod tests {
             assert!(system.asynchronous::<u8>().is_err());
             system.spawn_process_with("idle", || crate::run_in(crate::Malloc, |_| ())).unwrap();
         });
-        assert_eq!((state.ended().outcome.processes, state.ended().outcome.failures.len()), (1, 0));
+        let ended = state.ended();
+        assert_eq!((ended.outcome.processes, ended.outcome.failures.len()), (1, 0));
     }
 }

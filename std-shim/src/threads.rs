@@ -1,6 +1,6 @@
 //! Threads as the workers of shared processes: what the machine supplies.
 
-use std::sync::atomic::{AtomicU8, Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 use fibra_allocators::SpinLock;
 use fibra_core::{Here, Platform};
@@ -24,7 +24,7 @@ pub type Asynchronous = fibra_core::Asynchronous<Threads>;
 pub struct Threads(());
 
 // SAFETY: a thread's local variable is no other's while the thread lives. The barriers are sequentially consistent fences on both
-// sides; or where the operating system makes all running threads of the program pass one, only the compiler's on the other.
+// sides; or the operating system makes all running threads of the program pass one, and those that do not run have.
 unsafe impl Platform for Threads {
     type Lock = SpinLock;
 
@@ -43,13 +43,8 @@ unsafe impl Platform for Threads {
         }
     }
 
-    #[inline(always)]
-    fn light_barrier() {
-        if REMOTE.load(Ordering::Relaxed) == POSSIBLE {
-            compiler_fence(Ordering::SeqCst);
-        } else {
-            fence(Ordering::SeqCst);
-        }
+    fn has_remote_barrier() -> bool {
+        REMOTE.load(Ordering::Relaxed) == POSSIBLE
     }
 
     #[inline(never)]
