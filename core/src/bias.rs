@@ -110,6 +110,9 @@ impl<L: Lock> Biased<L> {
                 self.user.store(owner(user), Ordering::Relaxed);
             }
         } else if user.addr() & OWNER == 0 {
+            if !user.is_null() {
+                worker.switches.set(worker.switches.get() + 1);
+            }
             self.user.store(worker.as_ptr(), Ordering::Relaxed);
             self.streak.set(0);
         }

@@ -37,12 +37,11 @@ impl ProcessRef {
     /// Fixes the set of those that are parked, and of those that are ready.
     fn freeze(self) {
         self.first_worker().current.set(None);
-        let queue = self.first_worker().take_queue();
-        if self.cut_off.get().is_none() {
-            self.cut_off.set(queue);
-        } else {
+        match self.first_worker().take_queue() {
+            Some(queue) if self.cut_off.get().is_none() => self.cut_off.set(Some(queue.first)),
             // What has panicked may have made others ready as it was destroyed.
-            self.cut_off(queue);
+            Some(queue) => self.cut_off(queue),
+            None => {}
         }
         self.channels.freeze(self, |fibre| fibre.freeze(&self));
         self.cells().filter_map(|cell| cell.fibre.get()).for_each(|fibre| fibre.freeze(&self));

@@ -1,22 +1,27 @@
 //! The workers of a shared process: what they do between two turns, how they help each other, and how they find out that
 //! there is nothing left to do.
 //!
-//! Each worker has a run queue of its own, and looks at nothing else as long as that holds something and nobody calls. One
-//! with nothing to do takes the older half of another's queue. It takes a queue's only fibre just if the other worker is busy
-//! with long turns: two fibres that only talk to each other are faster on one core.
+//! Each worker has a run queue of its own, and looks at nothing else as long as that holds something and nobody calls. When one
+//! waits, another that has several fibres gives it the older half of its queue, at its next turn or as it makes one ready. It
+//! gives its only fibre just if it is busy with long turns: two fibres that only talk to each other are faster on one core.
 //!
 //! ```text
 //!              the queue is empty              nothing to take                    all workers wait, and nothing outside
 //!   working ----------------------> looking -----------------> waiting -------> can wake a fibre: the process ends
 //!      ^                              |  ^                        |
 //!      `------------------------------'  `------------------------'
-//!          took a batch, a fibre was      called, or (one of them, while others
+//!          was given some, a fibre was    called, or (one of them, while others
 //!          woken, a channel dissolves     work) after a moment
 //! ```
 //!
+//! The one that waits for a moment only sees how long the others' turns are. One that has been in the same turn all the time
+//! cannot give anything: it takes that one's whole queue.
+//!
+//! To part fibres is of no use if they come to rest, or meet again, after a few short turns: that costs more than it saves. So
+//! there is a credit for it, which is used up when it happens, and then comes back with the moments: workers rest in between.
+//! A worker whose fibres share their channels with those of another at every turn gives them all to that one, and rests.
+//!
 //! What several workers share is behind the process's lock, but for the flags that they look at without it.
-
-use core::sync::atomic::compiler_fence;
 
 use crate::channel::ChannelRef;
 use crate::channels::Ended;
@@ -26,7 +31,7 @@ use crate::node::{NodeRef, State};
 use crate::process::ProcessRef;
 use crate::reach::Guts;
 use crate::run::Catch;
-use crate::sync::{AtomicBool, AtomicUsize, Cell, Ordering};
+use crate::sync::{AtomicUsize, Cell, Ordering};
 use crate::worker::{Batch, Post, Worker, WorkerRef};
 
 /// The process ends: all workers leave.
@@ -36,11 +41,20 @@ pub(crate) const DISSOLVE: usize = 2;
 /// Fibres were made ready by somebody who is not a worker.
 pub(crate) const INJECTED: usize = 4;
 
-/// Who is about to wait does not make the others pass a barrier, so they have to do so by themselves.
-const FENCED: usize = !(usize::MAX >> 1);
+/// One waits who is to be given fibres. It is no call to the workers that have none to give.
+const HELP: usize = 8;
 
 /// A worker whose turns are longer than a moment divided by this is busy with long turns.
 const SHORT_TURNS: usize = 128;
+/// Turns shorter than a moment divided by this cost less than it does to hand a fibre to another worker.
+const TINY_TURNS: usize = 2000;
+/// How many turns for each fibre that was given are worth while, however short they are.
+const USEFUL_TURNS: usize = 64;
+const SOME_CREDIT: usize = 8;
+const MUCH_CREDIT: usize = 512;
+/// After so many turns a worker looks how often a channel had been used by another one just before.
+const TURNS_IN_SIGHT: usize = 256;
+const MANY_SWITCHES: usize = TURNS_IN_SIGHT / 4;
 
 type Another = fn(ProcessRef, &'static dyn Idle, Option<&mut Catch<'_>>);
 
@@ -48,16 +62,15 @@ type Another = fn(ProcessRef, &'static dyn Idle, Option<&mut Catch<'_>>);
 pub(crate) struct Crew {
     /// What the workers are called for: they look at it between two turns.
     calls: AtomicUsize,
-    /// How many of them wait, and [`FENCED`]. Changed under the lock.
-    waiting: AtomicUsize,
-    /// One was woken to help, and has not looked around yet.
-    is_waking: AtomicBool,
     /// One waits for a moment only. Changed under the lock.
     is_napping: Cell<bool>,
     /// The hub was told that all wait, and not yet that one goes on.
     have_all_waited: Cell<bool>,
     /// All of them. Under the lock, like the rest.
     workers: Cell<Option<WorkerRef>>,
+    waiting: Cell<usize>,
+    /// How many more times fibres may be given in vain, before workers rest for a moment each time.
+    credit: Cell<usize>,
     /// Those that may own a channel. Under the lock for that.
     owners: Cell<Option<WorkerRef>>,
     injected: Cell<Option<Batch>>,
@@ -75,11 +88,11 @@ impl Crew {
     pub fn new() -> Self {
         Crew {
             calls: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(FENCED),
-            is_waking: AtomicBool::new(false),
             is_napping: Cell::new(false),
             have_all_waited: Cell::new(false),
             workers: Cell::new(None),
+            waiting: Cell::new(0),
+            credit: Cell::new(SOME_CREDIT),
             owners: Cell::new(None),
             injected: Cell::new(None),
             isolates_panics: Cell::new(false),
@@ -105,8 +118,48 @@ impl Crew {
         self.calls.fetch_or(what, Ordering::Release);
     }
 
-    fn how_many_wait(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed) & !FENCED
+    /// Whether one waits who is to be given fibres.
+    #[inline(always)]
+    fn wants_help(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) & HELP != 0
+    }
+
+    /// Called whenever either has changed.
+    fn note_helpers(&self) {
+        let wants_help = self.waiting.get() != 0 && self.credit.get() != 0;
+        if wants_help != self.wants_help() {
+            if wants_help { self.call(HELP) } else { self.uncall(HELP) }
+        }
+    }
+
+    /// How many turns all workers have given. If `notes`, each of them is to see later whether it has gone on. The lock is held.
+    fn turns(&self, notes: bool) -> usize {
+        let turns = |worker: WorkerRef| {
+            let turns = worker.turns.load(Ordering::Relaxed);
+            if notes {
+                worker.turns_seen.set(turns);
+            }
+            turns
+        };
+        self.workers().map(turns).fold(0, usize::wrapping_add)
+    }
+
+    /// In a moment, workers have given so many turns. The lock is held.
+    fn learn(&self, turns: usize) {
+        self.workers().for_each(|worker| worker.has_long_turns.store(turns < SHORT_TURNS, Ordering::Relaxed));
+        // If they are tiny, once, to see whether it is of use all the same.
+        self.credit.set(self.credit.get().max(if turns < TINY_TURNS { MUCH_CREDIT } else { 1 }));
+        self.note_helpers();
+    }
+
+    /// Takes from the credit, if it is there.
+    fn charge(&self, much: usize) {
+        self.credit.set(self.credit.get().saturating_sub(much));
+        self.note_helpers();
+    }
+
+    fn uncall(&self, what: usize) {
+        self.calls.fetch_and(!what, Ordering::Relaxed);
     }
 
     fn is_called_for(&self, what: usize) -> bool {
@@ -118,13 +171,26 @@ impl Crew {
     }
 
     /// One of those who wait. It is to be woken outside the lock, which it takes as soon as it wakes. The lock is held.
-    fn pick_one(&self) -> Option<&'static dyn Idle> {
+    fn pick_one(&self) -> Option<WorkerRef> {
         let worker = self.workers().find(|worker| worker.is_waiting.get())?;
         // Until it has woken up, it is not called again.
         worker.is_waiting.set(false);
-        self.waiting.store(self.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        self.is_waking.store(true, Ordering::Relaxed);
-        Some(worker.idle.get())
+        self.waiting.set(self.waiting.get() - 1);
+        self.note_helpers();
+        Some(worker)
+    }
+
+    /// Queues fibres for whoever comes first. The lock is held.
+    fn inject(&self, batch: Batch) {
+        let first = match self.injected.get() {
+            Some(Batch { first, last }) => {
+                last.next.set(Some(batch.first));
+                first
+            }
+            None => batch.first,
+        };
+        self.injected.set(Some(Batch { first, last: batch.last }));
+        self.call(INJECTED);
     }
 }
 
@@ -152,30 +218,8 @@ impl ProcessRef {
     #[inline(always)]
     pub fn queue_on<K: Guts>(self, worker: WorkerRef, fibre: FibreRef) {
         let has_several = worker.enqueue::<K>(fibre);
-        // Who is about to wait says so, and then looks at the queues (`was_overlooked`): one of both sees the other.
-        compiler_fence(Ordering::SeqCst);
-        if self.crew.waiting.load(Ordering::Relaxed) != 0 && self.wants_help::<K>(worker, has_several) {
-            self.call_help::<K>();
-        }
-    }
-
-    /// Whether one of those who wait is to help this worker.
-    #[inline]
-    fn wants_help<K: Guts>(self, worker: WorkerRef, has_several: bool) -> bool {
-        if self.crew.waiting.load(Ordering::Relaxed) & FENCED != 0 {
-            K::light_barrier();
-            if self.crew.how_many_wait() == 0 {
-                return false;
-            }
-        }
-        (has_several || worker.has_long_turns.load(Ordering::Relaxed)) && !self.crew.is_waking.load(Ordering::Relaxed)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn call_help<K: Guts>(self) {
-        if let Some(idle) = self.exclusive::<K, _>(|| self.crew.pick_one()) {
-            idle.wake();
+        if self.crew.wants_help() && (has_several || worker.has_long_turns.load(Ordering::Relaxed)) {
+            worker.share::<K>(1);
         }
     }
 
@@ -184,16 +228,8 @@ impl ProcessRef {
     fn inject<K: Guts>(self, fibre: FibreRef) {
         fibre.next.set(None);
         let idle = self.exclusive::<K, _>(|| {
-            let first = match self.crew.injected.get() {
-                Some(Batch { first, last }) => {
-                    last.next.set(Some(fibre));
-                    first
-                }
-                None => fibre,
-            };
-            self.crew.injected.set(Some(Batch { first, last: fibre }));
-            self.crew.call(INJECTED);
-            self.crew.pick_one()
+            self.crew.inject(Batch { first: fibre, last: fibre });
+            self.crew.pick_one().map(|worker| worker.idle.get())
         });
         if let Some(idle) = idle {
             idle.wake();
@@ -232,14 +268,10 @@ impl ProcessRef {
 
     /// Enters a worker.
     pub fn join_crew<K: Guts>(self, worker: WorkerRef) {
-        let has_remote_barrier = K::has_remote_barrier();
-        if has_remote_barrier {
+        if K::has_remote_barrier() {
             worker.drop_fence();
         }
         self.exclusive::<K, _>(|| {
-            if has_remote_barrier {
-                self.crew.waiting.store(self.crew.how_many_wait(), Ordering::Relaxed);
-            }
             self.go_on();
             worker.next.set(self.crew.workers.get());
             self.crew.workers.set(Some(worker));
@@ -275,9 +307,10 @@ impl ProcessRef {
             } else if let Some(before) = crew.workers().find(|before| before.next.get() == Some(worker)) {
                 before.next.set(worker.next.get());
             }
-            let injected = crew.injected.take().map(|batch| batch.first);
-            self.cut_off(worker.take_queue());
-            self.cut_off(injected);
+            let gift = worker.gift.take().map(|(batch, _)| batch);
+            for batch in [worker.take_queue(), gift, crew.injected.take()].into_iter().flatten() {
+                self.cut_off(batch);
+            }
             for (all, its) in [
                 (&crew.finished, &worker.finished),
                 (&crew.collapsed, &worker.collapsed),
@@ -289,8 +322,8 @@ impl ProcessRef {
     }
 
     /// The fibres of a queue will not run any more.
-    pub fn cut_off(self, queue: Option<FibreRef>) {
-        let mut next = queue;
+    pub fn cut_off(self, batch: Batch) {
+        let mut next = Some(batch.first);
         while let Some(fibre) = next {
             next = fibre.next.get();
             fibre.next.set(self.cut_off.replace(Some(fibre)));
@@ -321,9 +354,19 @@ impl WorkerRef {
     pub fn work<K: Guts>(self, hub: &HubCore) {
         let process = self.process();
         loop {
-            let is_called = process.crew.calls.load(Ordering::Relaxed) != 0 || hub.has_news();
-            if is_called || (self.turns.load(Ordering::Relaxed).is_multiple_of(16) && !hub.is_quiet(process.generation))
-            {
+            let calls = process.crew.calls.load(Ordering::Relaxed);
+            if calls & HELP != 0 && self.has_several() {
+                self.share::<K>(2);
+            }
+            let turns = self.turns.load(Ordering::Relaxed);
+            if turns.is_multiple_of(TURNS_IN_SIGHT) && self.switches.take() > MANY_SWITCHES {
+                let begun = self.retire::<K>();
+                if begun.is_some() && !self.find_work::<K>(hub, begun) {
+                    return;
+                }
+            }
+            let is_called = calls & !HELP != 0 || hub.has_news();
+            if is_called || (turns.is_multiple_of(16) && !hub.is_quiet(process.generation)) {
                 // What is heard of after the end is not answered: who waits then is deadlocked.
                 if !process.crew.is_called_for(END) {
                     self.answer::<K>(hub);
@@ -347,7 +390,7 @@ impl WorkerRef {
                 }
                 None => {
                     self.current.set(None);
-                    if !self.find_work::<K>(hub) {
+                    if !self.find_work::<K>(hub, None) {
                         return;
                     }
                 }
@@ -369,7 +412,7 @@ impl WorkerRef {
         }
         if process.crew.is_called_for(INJECTED) {
             let injected = process.exclusive::<K, _>(|| {
-                process.crew.calls.fetch_and(!INJECTED, Ordering::Relaxed);
+                process.crew.uncall(INJECTED);
                 process.crew.injected.take()
             });
             if let Some(batch) = injected {
@@ -388,7 +431,7 @@ impl WorkerRef {
         let ended = process.exclusive::<K, _>(|| {
             let ended = process.channels.end_next_wait::<K>(reporting.map(|reporting| reporting.name));
             if ended.is_none() {
-                process.crew.calls.fetch_and(!DISSOLVE, Ordering::Relaxed);
+                process.crew.uncall(DISSOLVE);
             }
             ended
         });
@@ -416,57 +459,93 @@ impl WorkerRef {
         }
     }
 
-    /// Waits until there is something to do, in the queue or to answer. `false` if there will be nothing.
+    /// Wakes one who waits. It is given the older half of the queue, if that holds so many at least.
     #[cold]
     #[inline(never)]
-    fn find_work<K: Guts>(self, hub: &HubCore) -> bool {
+    fn share<K: Guts>(self, at_least: usize) {
+        let process = self.process();
+        let idle = process.exclusive::<K, _>(|| {
+            let helper = process.crew.pick_one()?;
+            if at_least == 1 || self.has_several() {
+                helper.gift.set(self.split::<K>());
+            }
+            Some(helper.idle.get())
+        });
+        if let Some(idle) = idle {
+            idle.wake();
+        }
+    }
+
+    /// Its fibres meet those of other workers all the time. If the credit for that is used up, and another worker is there, that one
+    /// gets them all, and this one is to wait.
+    #[cold]
+    #[inline(never)]
+    fn retire<K: Guts>(self) -> Option<Nothing> {
         let process = self.process();
         let crew = &process.crew;
-        // How many turns the others had given when this one last looked, before a nap.
+        if !self.idle.get().has_moments() {
+            return None;
+        }
+        process.exclusive::<K, _>(|| {
+            crew.charge(1 + crew.credit.get() / 64);
+            let is_alone = crew.workers().all(|worker| worker == self || worker.is_waiting.get());
+            if crew.credit.get() != 0 || is_alone || crew.is_called_for(END) {
+                return None;
+            }
+            crew.inject(self.take_all::<K>()?);
+            Some(self.begin_to_wait(false))
+        })
+    }
+
+    /// Waits until there is something to do, in the queue or to answer; perhaps because it has begun to. `false` if there will be
+    /// nothing.
+    #[cold]
+    #[inline(never)]
+    fn find_work<K: Guts>(self, hub: &HubCore, mut begun: Option<Nothing>) -> bool {
+        let process = self.process();
+        let crew = &process.crew;
+        // How many turns all had given when this one last looked, before a nap.
         let mut turns_before = None;
         let mut has_napped = false;
+        self.current.set(None);
         loop {
-            let has_work = self.take_some::<K>(turns_before.take());
-            if has_work && has_napped {
-                // Another one is to nap in its place.
-                process.call_help::<K>();
-            }
-            if has_work {
-                return true;
-            }
-            match process.exclusive::<K, _>(|| self.nothing_to_do::<K>(hub)) {
+            let nothing = match begun.take() {
+                Some(begun) => begun,
+                None if self.take_some::<K>(turns_before.take()) => Nothing::LookAgain,
+                None => process.exclusive::<K, _>(|| self.nothing_to_do(hub)),
+            };
+            match nothing {
                 Nothing::LookAgain => {
                     // What it is called for may be no more than an empty call. A stop is not among what it looks for in each turn.
                     if hub.is_stopped(process.generation) {
                         process.end_crew::<K>(true);
                     }
+                    if has_napped {
+                        // Another one is to nap in its place.
+                        self.share::<K>(2);
+                    }
                     return true;
                 }
                 Nothing::Leave => return false,
                 Nothing::Wait => {
-                    if !self.was_overlooked::<K>() {
-                        self.wait();
-                    }
+                    self.wait();
                     process.exclusive::<K, _>(|| self.stop_waiting(false));
                 }
                 Nothing::Nap => {
-                    let turns = self.turns_of_others::<K>();
+                    let turns = process.exclusive::<K, _>(|| crew.turns(true));
                     has_napped = true;
-                    let is_over = !self.was_overlooked::<K>() && self.nap();
+                    let is_over = self.nap();
                     process.exclusive::<K, _>(|| self.stop_waiting(true));
                     if is_over {
                         turns_before = Some(turns);
                     }
                 }
             }
-            // From here on, whoever has something to give calls again.
-            crew.is_waking.store(false, Ordering::Relaxed);
-            K::heavy_barrier();
         }
     }
 
     /// Decides what is to be done by a worker with nothing to do. The lock is held.
-    fn nothing_to_do<K: Guts>(self, hub: &HubCore) -> Nothing {
+    fn nothing_to_do(self, hub: &HubCore) -> Nothing {
         let process = self.process();
         let crew = &process.crew;
         if crew.is_called_for(END) {
@@ -475,11 +554,10 @@ impl WorkerRef {
         if crew.is_called_for(DISSOLVE | INJECTED) || !hub.is_quiet(process.generation) {
             return Nothing::LookAgain;
         }
-        let waiting = crew.waiting.load(Ordering::Relaxed) + 1;
         let is_last = crew.workers().all(|worker| worker == self || worker.is_waiting.get());
         if is_last {
             // Nothing runs now, and nothing is ready: whoever waits here found no fibre in its own queue, which nobody else
-            // fills.
+            // fills, and was given none.
             if process.sweep_two_way() {
                 return Nothing::LookAgain;
             }
@@ -491,9 +569,18 @@ impl WorkerRef {
                 return Nothing::Leave;
             }
             crew.have_all_waited.set(true);
+            // Whatever comes now is something else.
+            crew.credit.set(SOME_CREDIT);
         }
-        crew.waiting.store(waiting, Ordering::Relaxed);
+        self.begin_to_wait(is_last)
+    }
+
+    /// The lock is held.
+    fn begin_to_wait(self, is_last: bool) -> Nothing {
+        let crew = &self.process().crew;
         self.is_waiting.set(true);
+        crew.waiting.set(crew.waiting.get() + 1);
+        crew.note_helpers();
         if !is_last && !crew.is_napping.replace(true) { Nothing::Nap } else { Nothing::Wait }
     }
 
@@ -506,48 +593,57 @@ impl WorkerRef {
         self.process().go_on();
         // Unless who woke it has done so.
         if self.is_waiting.replace(false) {
-            crew.waiting.store(crew.waiting.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            crew.waiting.set(crew.waiting.get() - 1);
+            crew.note_helpers();
         }
     }
 
-    /// Whether another worker has several fibres: it may have looked for somebody who waits just before this one did.
-    fn was_overlooked<K: Guts>(self) -> bool {
-        K::heavy_barrier();
-        let process = self.process();
-        process.exclusive::<K, _>(|| process.crew.workers().any(|worker| worker != self && worker.has_several()))
-    }
-
-    /// How many turns all others have given.
-    fn turns_of_others<K: Guts>(self) -> usize {
-        let process = self.process();
-        let turns = |worker: WorkerRef| worker.turns.load(Ordering::Relaxed);
-        process.exclusive::<K, _>(|| {
-            process.crew.workers().filter(|worker| *worker != self).map(turns).fold(0, usize::wrapping_add)
-        })
-    }
-
-    /// Takes the older half of another worker's queue. If a moment ago the others had given so many turns, and have given few
-    /// since, also a queue's only fibre.
+    /// Takes what it was given, or else another one that has not woken up yet. If a moment ago all had given so many turns, it learns
+    /// from that how long turns are, and takes the queue of one that is stuck in one.
     fn take_some<K: Guts>(self, turns_before: Option<usize>) -> bool {
         let process = self.process();
-        let has_long_turns = turns_before.map(|before| self.turns_of_others::<K>().wrapping_sub(before) < SHORT_TURNS);
-        let batch = process.exclusive::<K, _>(|| {
-            let others = || process.crew.workers().filter(|worker| *worker != self);
-            if let Some(has_long_turns) = has_long_turns {
-                others().for_each(|worker| worker.has_long_turns.store(has_long_turns, Ordering::Relaxed));
+        let crew = &process.crew;
+        let loot = process.exclusive::<K, _>(|| {
+            let gift = self.gift.take();
+            if gift.is_some() {
+                return gift;
             }
-            others().find_map(|worker| {
-                let may_take_one = worker.has_long_turns.load(Ordering::Relaxed) && !worker.is_queue_empty();
-                if worker.has_several() || may_take_one { worker.visit::<K, _>(|| worker.split())? } else { None }
+            self.account_for_loot();
+            if let Some(before) = turns_before {
+                crew.learn(crew.turns(false).wrapping_sub(before));
+            }
+            crew.workers().filter(|worker| *worker != self).find_map(|worker| {
+                let gift = worker.gift.take();
+                let is_stuck = turns_before.is_some() && worker.is_stuck() && !worker.is_queue_empty();
+                if gift.is_some() || !is_stuck {
+                    gift
+                } else {
+                    Some((worker.visit::<K, _>(|| worker.take_queue())??, 0))
+                }
             })
         });
-        if let Some(batch) = batch {
+        if let Some((batch, n)) = loot {
+            self.loot.set(n);
+            self.turns_at_loot.set(self.turns.load(Ordering::Relaxed));
             self.enqueue_all::<K>(batch);
-            if self.has_several() && process.crew.how_many_wait() != 0 {
-                process.call_help::<K>();
-            }
         }
-        batch.is_some()
+        loot.is_some()
+    }
+
+    /// Fibres that came from another worker have come to rest, or are there again. The lock is held.
+    fn account_for_loot(self) {
+        let crew = &self.process().crew;
+        let loot = self.loot.take();
+        if loot == 0 || !self.idle.get().has_moments() {
+            return;
+        }
+        let turns = self.turns.load(Ordering::Relaxed).wrapping_sub(self.turns_at_loot.get());
+        if turns < USEFUL_TURNS * loot {
+            crew.charge(1);
+        } else {
+            crew.credit.set(crew.credit.get().max(SOME_CREDIT));
+            crew.note_helpers();
+        }
     }
 
     /// What becomes of a fibre whose poll returned `Pending`.

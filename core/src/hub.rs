@@ -82,6 +82,14 @@ pub trait Idle: Sync {
         self.wait();
         false
     }
+
+    /// Whether [`nap`](Self::nap) does return by itself. Then workers that take fibres from each other to little avail rest for
+    /// a moment each time. By default it does not.
+    ///
+    /// For an example see [`Idle`].
+    fn has_moments(&self) -> bool {
+        false
+    }
 }
 
 /// The part of a hub that its process and its cells share.

@@ -145,7 +145,7 @@ impl Marker for Stopper {
     const TURN: Turn = |worker| {
         let process = worker.process();
         process.is_stopped.set(true);
-        process.cut_off.set(worker.take_queue());
+        process.cut_off.set(worker.take_queue().map(|queue| queue.first));
     };
 }
 

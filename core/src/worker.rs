@@ -120,6 +120,15 @@ pub(crate) struct Worker {
     pub next_owner: Cell<Option<WorkerRef>>,
     /// It has left the crew.
     pub has_left: Cell<bool>,
+    /// What another one has given it, and how many fibres that is, until it wakes up. Under the process's lock.
+    pub gift: Cell<Option<(Batch, usize)>>,
+    /// How often it used a channel that another one had used just before.
+    pub switches: Cell<usize>,
+    /// How many fibres it has got from another one, until that is accounted for, and how many turns it had given then.
+    pub loot: Cell<usize>,
+    pub turns_at_loot: Cell<usize>,
+    /// How many turns it had given when another one last looked. Under the process's lock.
+    pub turns_seen: Cell<usize>,
     /// It waits, and was not woken yet. Under the process's lock.
     pub is_waiting: Cell<bool>,
     /// How it waits.
@@ -202,6 +211,11 @@ impl Worker {
             next: Cell::new(None),
             next_owner: Cell::new(None),
             has_left: Cell::new(false),
+            gift: Cell::new(None),
+            switches: Cell::new(0),
+            loot: Cell::new(0),
+            turns_at_loot: Cell::new(0),
+            turns_seen: Cell::new(0),
             is_waiting: Cell::new(false),
             idle: Cell::new(&NeverWaits),
             collapsed: Cell::new(0),
@@ -403,29 +417,51 @@ impl Worker {
     }
 
     /// Takes the whole queue away.
-    pub fn take_queue(&self) -> Option<FibreRef> {
-        self.tail.set(None);
-        self.head.take()
+    pub fn take_queue(&self) -> Option<Batch> {
+        let (first, last) = (self.head.take()?, self.tail.take()?);
+        Some(Batch { first, last })
     }
 
-    /// Takes the older half of the queue away, or what comes first of it if it is long.
-    pub fn split(&self) -> Option<Batch> {
-        /// How many steps a visitor takes while the worker may be waiting.
+    /// Whether it has been in the same turn since another one last looked.
+    pub fn is_stuck(&self) -> bool {
+        self.turns_seen.get() == self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Takes the whole queue away, for its own worker.
+    pub fn take_all<K: Guts>(&self) -> Option<Batch> {
+        self.enter::<K>();
+        let batch = self.take_queue();
+        self.leave::<K>();
+        batch
+    }
+
+    /// Takes the older half of the queue away, or what comes first of it if it is long. Says how many these are.
+    pub fn split<K: Guts>(&self) -> Option<(Batch, usize)> {
+        self.enter::<K>();
+        let half = self.split_inside();
+        self.leave::<K>();
+        half
+    }
+
+    fn split_inside(&self) -> Option<(Batch, usize)> {
+        /// How many steps it takes.
         const MOST: usize = 64;
 
         let first = self.head.get()?;
         let (mut last, mut ahead) = (first, first.next.get());
+        let mut n = 1;
         for _ in 0..MOST {
             let Some(next) = ahead.and_then(|fibre| fibre.next.get()) else { break };
             ahead = next.next.get();
             let Some(after) = last.next.get() else { break };
             last = after;
+            n += 1;
         }
         self.head.set(last.next.replace(None));
         if self.is_queue_empty() {
             self.tail.set(None);
         }
-        Some(Batch { first, last })
+        Some((Batch { first, last }, n))
     }
 }
 

@@ -50,7 +50,7 @@ impl Queue {
 
     /// What another worker takes, if nobody else is there.
     fn steal<K: Guts>(&self) -> Vec<usize> {
-        let batch = self.worker.visit::<K, _>(|| self.worker.split()).flatten();
+        let batch = self.worker.visit::<K, _>(|| self.worker.take_queue()).flatten();
         let mut next = batch.map(|Batch { first, .. }| first);
         let mut stolen = Vec::new();
         while let Some(fibre) = next {

@@ -84,6 +84,10 @@ impl Idle for Sleeper {
     fn nap(&self) -> bool {
         !self.wait_until(Some(Instant::now() + MOMENT))
     }
+
+    fn has_moments(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -4,20 +4,33 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::mem::MaybeUninit;
 
-use fibra_allocators::{Borrowed, SizeClasses, SpinLock};
+use fibra_allocators::{Borrowed, MemReq, SizeClasses, SpinLock, Table, table};
 use fibra_std::{Concurrent, ReadBlocking, Shared, WriteBlocking, asynchronous};
 use tokio::sync::oneshot;
 
-use super::fibra::SIZES;
 use crate::workers::{self, CONSUMERS, outside, worker_bodies};
 use crate::workloads::{Answer, communications, skynet_one_channel};
+
+/// In whole cache lines: what two workers use at the same time should not be in the same one.
+const SIZES: Table<6> = {
+    // Not a round number, as with one thread.
+    const MANY: usize = 1_200_013;
+    table([
+        MemReq::new(64, MANY),
+        MemReq::new(128, MANY),
+        MemReq::new(192, MANY),
+        MemReq::new(256, MANY),
+        MemReq::new(512, 1000),
+        MemReq::new(4096, 10),
+    ])
+};
 
 thread_local! {
     /// The arena stays for the next run, as static memory would; its size classes are made anew for each.
     static ARENA: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(SIZES.arena_size()));
 }
 
-type Classes<'a> = SizeClasses<14, Borrowed<'a>, SpinLock>;
+type Classes<'a> = SizeClasses<6, Borrowed<'a>, SpinLock>;
 type Process<'p, 'a> = &'p fibra_core::Process<'p, 'a, &'a Classes<'a>, Concurrent>;
 type Writer<'p> = fibra_core::Writer<'p, u64, Concurrent>;
 type Reader<'p> = fibra_core::Reader<'p, u64, Concurrent>;
