@@ -1,22 +1,26 @@
 //! A channel: one block that holds who waits, the counts of its ends, and the nodes of its first two endpoints. Nothing
 //! here knows the type of the values.
 
-use core::marker::PhantomData;
+mod dead;
+mod frozen;
+mod open;
+mod post;
+mod waiting;
+
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 use fibra_allocators::Layout;
 
-use crate::crew::{Begun, DISSOLVE};
-use crate::fibre::{FINISHED, FibreRef, HAS_CELL, LIVE, Lost, QUEUED, Woken};
-use crate::node::{
-    Direction, IN_REPORT, INSIDE, LEFT, Node, NodeRef, ORPHAN, OWN_BLOCK, REPORTED, State, WRITER, Waiter,
-};
+pub(crate) use self::open::{Memory, Outsiders};
+pub(crate) use self::waiting::Waiting;
+use self::waiting::{RING, Waits};
+use crate::fibre::{FINISHED, FibreRef, LIVE, Lost, QUEUED, Woken};
+use crate::node::{Direction, IN_REPORT, LEFT, NodeRef, ORPHAN, OWN_BLOCK, State, Waiter};
 use crate::process::ProcessRef;
 use crate::reach::{Guts, Sequential};
-use crate::sync::word::AtomicPtr;
-use crate::sync::{Alone, Cell, Ordering};
+use crate::sync::{Cell, Ordering};
 use crate::worker::WorkerRef;
 
 /// What the untyped code must know of a type of channel.
@@ -39,34 +43,6 @@ pub(crate) struct Info {
     pub memory: Option<&'static Memory>,
 }
 
-/// How the untyped code reaches the allocator of an open channel, which is in its block.
-pub(crate) struct Memory {
-    pub allocate: fn(ChannelRef, Layout) -> Option<NonNull<u8>>,
-    pub deallocate: unsafe fn(ChannelRef, NonNull<u8>, Layout),
-    /// Has the wake cell of a node's waker count that it waits inside, or no longer; `false` if it has none. And whether its process
-    /// is to look again.
-    pub count_inside: fn(NodeRef, bool, bool) -> bool,
-    /// Releases the channel's own block, and drops the handle in it.
-    pub free: unsafe fn(ChannelRef),
-    pub outsiders: for<'a> fn(&'a ChannelRef) -> &'a Outsiders,
-}
-
-/// Which ends of an open channel are outside of processes. Under the channel's lock.
-pub(crate) struct Outsiders {
-    /// How many: readers and writers.
-    pub ends: [Cell<u32>; 2],
-    /// Whose processes the others are inside of.
-    pub group: Cell<usize>,
-}
-
-impl Outsiders {
-    pub fn new() -> Self {
-        Outsiders { ends: [Cell::new(1), Cell::new(1)], group: Cell::new(0) }
-    }
-}
-
-/// The tag of a channel's `waiting` while it holds a ring.
-const RING: usize = 4;
 /// In place of an empty ring: nobody can meet here any more, because there are no counterparts. So that one look tells a
 /// fibre whether to meet, to wait, or neither.
 const SEALED: *const () = ptr::without_provenance(8);
@@ -111,87 +87,6 @@ pub(crate) struct Channel<L> {
     pub turns: L,
 }
 
-/// Where a channel keeps who waits: changed under its lock, and looked at without.
-struct Waits(AtomicPtr<()>);
-
-impl Waits {
-    #[inline(always)]
-    fn get(&self) -> *const () {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    #[inline(always)]
-    fn set(&self, waiting: *const ()) {
-        self.0.store(waiting.cast_mut(), Ordering::Relaxed);
-    }
-
-    /// The same as [`get`](Self::get).
-    #[inline(always)]
-    fn look<K: Guts>(&self) -> *const () {
-        // SAFETY: a channel that is not shared is used by one thread.
-        if K::IS_SHARED { self.get() } else { unsafe { self.0.load_alone() } }
-    }
-
-    /// The same as [`set`](Self::set).
-    #[inline(always)]
-    fn put<K: Guts>(&self, waiting: *const ()) {
-        if K::IS_SHARED {
-            self.set(waiting);
-        } else {
-            // SAFETY: as above.
-            unsafe { self.0.store_alone(waiting.cast_mut()) }
-        }
-    }
-
-    fn replace(&self, waiting: *const ()) -> *const () {
-        let before = self.get();
-        self.set(waiting);
-        before
-    }
-}
-
-/// Who waits on a channel, as it was read once.
-#[derive(Clone, Copy)]
-pub(crate) struct Waiting(*const ());
-
-impl Waiting {
-    /// The fibre that waits directly in this direction.
-    #[inline(always)]
-    pub fn directly(self, direction: Direction) -> Option<FibreRef> {
-        if self.0.addr() & direction.tag() != 0 {
-            let fibre = self.0.wrapping_byte_sub(direction.tag()).cast_mut().cast();
-            // SAFETY: with this tag it is a fibre, moved by the tag; the fibre counts the node that it waits in.
-            Some(unsafe { FibreRef::new(NonNull::new_unchecked(fibre)) })
-        } else {
-            None
-        }
-    }
-
-    /// Whether nobody waits, but somebody could come.
-    #[inline(always)]
-    pub fn is_open_and_empty(self) -> bool {
-        self.0.is_null()
-    }
-
-    /// Whether a fibre waits directly in this direction. For a look without the lock.
-    #[inline(always)]
-    pub fn is_direct(self, direction: Direction) -> bool {
-        self.0.addr() & direction.tag() != 0
-    }
-
-    /// The first node of the ring, if there is one.
-    pub fn first(self) -> Option<NodeRef> {
-        // SAFETY: with this tag it is a node in the ring, moved by the tag.
-        (self.0.addr() & RING != 0).then(|| unsafe { NodeRef::new(self.0.wrapping_byte_sub(RING).cast()) })
-    }
-
-    /// The nodes of the ring, in order.
-    pub fn nodes(self) -> impl Iterator<Item = NodeRef> {
-        let first = self.first();
-        core::iter::successors(first, move |node| Some(node.next()).filter(|next| Some(*next) != first))
-    }
-}
-
 /// A pointer to a channel's front that may reach its whole block.
 ///
 /// Invariant: the block is allocated: an endpoint exists, or the channel is in the list of a process that is closing.
@@ -233,7 +128,7 @@ impl ChannelRef {
         unsafe {
             front.write(Channel {
                 core: ChannelCore {
-                    waiting: Waits(AtomicPtr::new(ptr::null_mut())),
+                    waiting: Waits::new(),
                     process,
                     ends: if info.is_stuck.is_some() {
                         [Cell::new(2), Cell::new(2)]
@@ -423,95 +318,6 @@ impl ChannelRef {
         }
     }
 
-    /// Begins the wait that `fibre` posted, now that its poll has returned, if it waits for nothing else, and nobody else waits
-    /// here. From then on it belongs to who meets it. `false` if nothing has changed.
-    #[inline(always)]
-    #[must_use]
-    pub fn begin_direct_wait<K: Guts>(
-        self,
-        worker: WorkerRef,
-        fibre: FibreRef,
-        node: NodeRef,
-        waiting: State,
-        tag: u8,
-    ) -> bool {
-        self.locked_on::<K, _>(worker, || {
-            let is_usual = self.who_waits().is_open_and_empty() && node.state.get() == State::Posted;
-            if is_usual {
-                self.waiting.set(fibre.as_ptr().wrapping_byte_add(usize::from(tag)).cast());
-                node.state.set(waiting);
-            }
-            is_usual
-        })
-    }
-
-    /// The same in all cases.
-    pub fn begin_wait<K: Guts>(self, fibre: FibreRef, node: NodeRef, waiting: State) -> Begun {
-        self.locked::<K, _>(|| self.begin_wait_locked(fibre, node, waiting))
-    }
-
-    fn begin_wait_locked(self, fibre: FibreRef, node: NodeRef, waiting: State) -> Begun {
-        let direction = node.direction();
-        let begun = if node.kind.get() & LEFT != 0 {
-            if self.is_held_elsewhere(node) { Begun::TakenBack } else { Begun::Left }
-        } else if node.state.get() != State::Posted {
-            Begun::TakenBack
-        } else if self.first_waiting(direction.opposite()).is_some() {
-            node.state.set(if direction == Direction::Write { State::Loaded } else { State::Idle });
-            Begun::Again
-        } else if !self.has_counterpart(direction) {
-            node.state.set(State::Dead);
-            let reporting = self.process().reporting.get().filter(|_| waiting == State::Waiting);
-            Begun::Dead(reporting.map(|reporting| (reporting.name)(self)), direction)
-        } else {
-            node.fibre.set(Some(fibre));
-            node.state.set(waiting);
-            self.link(node);
-            Begun::Waits
-        };
-        node.held.store(false, Ordering::Release);
-        begun
-    }
-
-    /// Who holds a node lets it go, and takes back what was posted, unless somebody has done so. Says whether its endpoint
-    /// is to be removed, because its owner has left it.
-    pub fn unhold<K: Guts>(self, node: NodeRef) -> bool {
-        self.locked::<K, _>(|| {
-            if node.state.get() == State::Posted {
-                node.state.set(if node.direction() == Direction::Write { State::Loaded } else { State::Idle });
-            }
-            node.held.store(false, Ordering::Release);
-            node.kind.get() & LEFT != 0 && !self.is_held_elsewhere(node)
-        })
-    }
-
-    /// Whether another worker holds the other node of this one's endpoint: then that one removes an endpoint that has been left.
-    /// The lock is held.
-    fn is_held_elsewhere(self, node: NodeRef) -> bool {
-        self.info.is_stuck.is_some()
-            && self.nodes_of(node).into_iter().any(|other| other != node && other.held.load(Ordering::Relaxed))
-    }
-
-    /// The nodes of the two-way endpoint that this one is of.
-    fn nodes_of(self, node: NodeRef) -> [NodeRef; 2] {
-        // SAFETY: the nodes of a two-way endpoint are in one `Slots`, this far from each other.
-        unsafe {
-            let (this, offset) = (node.as_ptr().cast::<u8>(), self.info.writer_offset);
-            match node.direction() {
-                Direction::Read => [node, NodeRef::new(this.add(offset).cast())],
-                Direction::Write => [NodeRef::new(this.sub(offset).cast()), node],
-            }
-        }
-    }
-
-    /// Removes the endpoint of a node whose owner has left it to who held the node; or leaves it to who holds its other one.
-    pub fn remove_left<K: Guts>(self, node: NodeRef) {
-        if self.info.is_stuck.is_none() {
-            return self.remove_endpoint::<K>(&[node]);
-        }
-        self.remove_endpoint::<K>(&self.nodes_of(node));
-    }
-
     /// A fibre that is being polled by its own process waits directly in `node`, where nobody waits yet.
     #[inline(always)]
     pub fn wait_directly(self, node: NodeRef, direction: Direction, state: State, fibre: FibreRef) {
@@ -540,57 +346,6 @@ impl ChannelRef {
     fn take_waiter(self, node: NodeRef) -> Waiter {
         self.note_outside(node);
         Waiter { fibre: node.fibre(), waker: node.take_waker() }
-    }
-
-    /// The waker of this node is about to go.
-    fn note_outside(self, node: NodeRef) {
-        if node.kind.get() & INSIDE != 0
-            && let Some(memory) = self.info.memory
-        {
-            node.kind.set(node.kind.get() & !INSIDE);
-            (memory.count_inside)(node, false, false);
-        }
-    }
-
-    /// Puts another waker in the place of the one that waits on an open channel. The lock is held.
-    pub fn change_waker(self, node: NodeRef, new: Waker) -> Option<Waker> {
-        self.note_outside(node);
-        let old = node.take_waker();
-        node.set_foreign(new);
-        self.note_inside(node, true);
-        old
-    }
-
-    /// Notes whether all counterparts of a node that waits on an open channel are inside of processes. If its process may wait
-    /// already (the wait is not new), that one is to look again.
-    fn note_inside(self, node: NodeRef, is_new: bool) -> Option<()> {
-        let memory = self.info.memory?;
-        let outsiders = node.direction().opposite().of(&(memory.outsiders)(&self).ends).get();
-        let (was_inside, is_inside) = (node.kind.get() & INSIDE != 0, outsiders == 0);
-        if was_inside != is_inside && (memory.count_inside)(node, is_inside, !is_new) {
-            node.kind.set(node.kind.get() ^ INSIDE);
-        }
-        Some(())
-    }
-
-    /// An end of an open channel leaves the outside, or comes there. Takes a step for each end that waits, if it was the last or
-    /// is the first.
-    pub fn change_outsiders<K: Guts>(self, direction: Direction, change: impl FnOnce(&Outsiders, &Cell<u32>)) {
-        let Some(memory) = self.info.memory else { return };
-        self.locked::<K, _>(|| {
-            let outsiders = (memory.outsiders)(&self);
-            let ends = direction.of(&outsiders.ends);
-            let before = ends.get();
-            change(outsiders, ends);
-            if (before == 0) != (ends.get() == 0)
-                && let Some(first) = self.ring().first()
-                && first.direction() == direction.opposite()
-            {
-                self.who_waits().nodes().for_each(|node| {
-                    self.note_inside(node, false);
-                });
-            }
-        });
     }
 
     /// Whether the wait in `node` already belongs to who polls it now.
@@ -815,219 +570,6 @@ impl ChannelRef {
         if is_last {
             process.exclusive::<K, _>(|| process.channels.remove(self));
             // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it any more.
-            unsafe { process.deallocate(self.0.cast(), self.info.layout) };
-        }
-    }
-
-    /// The same of an open channel, which no scheduler looks after: who goes last ends the waits of the others, in as many steps
-    /// as there are.
-    fn remove_open_endpoint<K: Guts>(self, nodes: &[NodeRef]) {
-        let Some(memory) = self.info.memory else { return };
-        let mut leaving = [0; 2];
-        let mut kinds = 0;
-        for node in nodes {
-            leaving[node.direction() as usize] = 1;
-            kinds |= node.kind.get();
-        }
-        // As long as the endpoint is counted, the channel stays, and the allocator in it.
-        if kinds & OWN_BLOCK != 0
-            && let Some(first) = nodes.first()
-        {
-            // SAFETY: `dup` made the block with this layout, and its endpoint is going.
-            unsafe { (memory.deallocate)(self, first.block(0), self.info.endpoint_layout) };
-        }
-        self.end_open_waits::<K>(memory, leaving, false);
-    }
-
-    /// Counts endpoints that have left, ends the waits of those who have lost their last counterpart by that, and releases the
-    /// channel with its last endpoint. `is_mine`: this has been begun here, and goes on.
-    fn end_open_waits<K: Guts>(self, memory: &'static Memory, mut leaving: [u32; 2], mut is_mine: bool) {
-        /// Goes on when a foreign waker panics: nobody else would. If another one panics meanwhile, that aborts.
-        struct GoOn<K: Guts>(ChannelRef, &'static Memory, PhantomData<K>);
-        impl<K: Guts> Drop for GoOn<K> {
-            fn drop(&mut self) {
-                self.0.end_open_waits::<K>(self.1, [0; 2], true);
-            }
-        }
-
-        loop {
-            let (ended, is_last) = self.locked::<K, _>(|| {
-                for (ends, leaving) in self.ends.iter().zip(&mut leaving) {
-                    ends.set(ends.get() - core::mem::take(leaving));
-                }
-                self.seal();
-                if self.flags() & DISSOLVING != 0 && !is_mine {
-                    // Another one does, and releases the channel if it is the last.
-                    return (None, false);
-                }
-                let first = self.ring().first().filter(|first| !self.has_counterpart(first.direction()));
-                is_mine = first.is_some();
-                self.set_flags(if is_mine { DISSOLVING } else { 0 });
-                (first.map(|first| self.end_wait(first)), !is_mine && self.is_abandoned())
-            });
-            if is_last {
-                // SAFETY: no endpoint is left, and nobody is about to come back to it.
-                return unsafe { (memory.free)(self) };
-            }
-            let Some((waiter, _, wants_end)) = ended else { return };
-            let go_on = GoOn::<K>(self, memory, PhantomData);
-            if let Some(waker) = waiter.waker
-                && wants_end
-            {
-                waker.wake();
-            }
-            core::mem::forget(go_on);
-        }
-    }
-
-    /// Whether somebody waits whose last counterpart has gone.
-    fn has_dead_wait(self) -> bool {
-        self.flags() & IN_CLOSING == 0
-            && self.ring().first().is_some_and(|first| !self.has_counterpart(first.direction()))
-    }
-
-    /// Has the scheduler end all waits on this channel. The process's own lock is held.
-    pub fn dissolve<K: Guts>(self) {
-        let process = self.process();
-        self.locked::<K, _>(|| self.set_flags(self.flags() | DISSOLVING));
-        process.channels.to_front(self);
-        if K::IS_SHARED {
-            process.crew.call(DISSOLVE);
-        } else {
-            process.enqueue_marker(&process.dissolver);
-        }
-    }
-
-    /// Whether every endpoint belongs to a fibre that is parked here, waits in the same direction, and for nothing else.
-    /// Takes a step for each of them.
-    pub fn is_stuck(self) -> bool {
-        let ring = self.ring();
-        let fibres = || ring.nodes().filter_map(NodeRef::fibre);
-        // While each fibre's waits here are not counted, one that is parked and waits for nothing else counts none.
-        fibres().for_each(|fibre| fibre.status.set(fibre.status.get() - 1));
-        let is_dead = |fibre: &FibreRef| {
-            fibre.status.get() & !HAS_CELL == 0 && !fibre.wake_cell().is_some_and(|cell| cell.is_live())
-        };
-        let stuck = fibres().take_while(is_dead).count();
-        fibres().for_each(|fibre| fibre.status.set(fibre.status.get() + 1));
-        stuck != 0 && stuck == self.ends(Direction::Read) as usize
-    }
-
-    /// The next wait that is to be ended here, if there is (still) one: any, if the last counterpart has gone; if all
-    /// endpoints are stuck (`true`), one that wants to be told of the end, because its fibre may then go on with another.
-    ///
-    /// With several workers, whether they are stuck is only known from [`mark_if_stuck`](Self::mark_if_stuck).
-    pub fn next_to_end<K: Guts>(self) -> Option<(NodeRef, bool)> {
-        let first = self.ring().first()?;
-        if !self.has_counterpart(first.direction()) {
-            return Some((first, false));
-        }
-        // Found out once; whatever happens to the ring meanwhile takes the mark away.
-        if self.flags() & STUCK == 0 && (K::IS_SHARED || !self.mark_if_stuck()) {
-            return None;
-        }
-        Some((self.ring().first()?, true))
-    }
-
-    /// Finds out whether all endpoints are stuck, and marks the channel if so: then the first of the ring is one that wants to
-    /// be told of the end, if there is one. Only called while no fibre runs on another worker.
-    pub fn mark_if_stuck(self) -> bool {
-        let Some(is_stuck) = self.info.is_stuck else { return false };
-        if !is_stuck(self) {
-            return false;
-        }
-        let wants_end = |node: &NodeRef| node.state.get() == State::WaitingOrEnd;
-        if let Some(node) = self.ring().nodes().find(wants_end) {
-            // The ring is a circle: only where it begins has changed.
-            self.set_first(Some(node));
-        }
-        self.set_flags(self.flags() | STUCK);
-        true
-    }
-}
-
-/// The end of a process, seen from a channel. The ring that waits at that time is set aside for the report.
-impl ChannelRef {
-    /// Sets the ring aside, shows who waits in it, and makes sure that nobody meets here any more.
-    pub fn freeze(self, process: ProcessRef, mut each: impl FnMut(FibreRef)) {
-        self.set_flags(IN_CLOSING);
-        for node in self.ring().nodes() {
-            node.kind.set(node.kind.get() | IN_REPORT);
-            match node.fibre() {
-                // It ended long ago; only its block is still there.
-                Some(fibre) if fibre.flags() & FINISHED != 0 => {
-                    node.fibre.set(None);
-                    fibre.forget_wait::<Sequential>(process);
-                }
-                Some(fibre) => each(fibre),
-                None => {}
-            }
-        }
-        // The frozen list needs `prev` no more: no channel leaves it before the end.
-        self.prev.set(self.waiting.replace(SEALED).cast());
-    }
-
-    /// The ring that was set aside. A frozen ring keeps its nodes.
-    fn frozen_ring(self) -> Waiting {
-        Waiting(if self.flags() & IN_CLOSING != 0 { self.prev.get().cast() } else { ptr::null() })
-    }
-
-    /// If the fibre that is being destroyed held the other end of a frozen wait, one that could be used in this direction,
-    /// it is noted.
-    pub fn note_holder(self, direction: Direction) {
-        let ring = self.frozen_ring();
-        if let (Some(first), Some(dying)) = (ring.first(), self.process().dying.get())
-            && first.direction() == direction.opposite()
-            && first.prev.get().addr() & 1 == 0
-        {
-            // Nothing is taken out of a frozen ring, so `prev` is free: it holds the fibre, tagged.
-            first.prev.set(dying.as_ptr().cast::<Node>().wrapping_byte_add(1));
-        }
-    }
-
-    fn holder(self) -> Option<FibreRef> {
-        let note = self.frozen_ring().first()?.prev.get();
-        // SAFETY: a tagged `prev` was set by `note_holder`; frozen fibres keep their blocks until the report is done.
-        (note.addr() & 1 != 0)
-            .then(|| unsafe { FibreRef::new(NonNull::new_unchecked(note.wrapping_byte_sub(1).cast_mut().cast())) })
-    }
-
-    /// Shows each frozen wait, once: the fibre, the direction, and who held the other end.
-    pub fn for_each_frozen(self, mut each: impl FnMut(FibreRef, Direction, Option<FibreRef>)) {
-        let ring = self.frozen_ring();
-        let holder = self.holder();
-        for node in ring.nodes() {
-            if node.kind.replace(node.kind.get() | REPORTED) & REPORTED != 0 {
-                continue;
-            }
-            if let Some(fibre) = node.fibre() {
-                each(fibre, node.direction(), holder);
-            }
-        }
-    }
-
-    /// Takes the next waker out of the frozen ring, so that it can be dropped.
-    pub fn take_frozen_waker(self) -> Option<Waker> {
-        self.frozen_ring().nodes().find_map(NodeRef::take_waker)
-    }
-
-    /// Releases what only the report needed, and the channel itself unless an endpoint of it was forgotten.
-    pub fn thaw(self) {
-        let process = self.process();
-        let ring = self.frozen_ring();
-        let mut rest = ring.nodes().count();
-        let mut next = ring.first();
-        while let Some(node) = next.filter(|_| rest > 0) {
-            rest -= 1;
-            next = Some(node.next());
-            if node.kind.get() & (ORPHAN | OWN_BLOCK) == ORPHAN | OWN_BLOCK {
-                let offset = if node.kind.get() & WRITER != 0 { self.info.writer_offset } else { 0 };
-                // SAFETY: the node is `offset` bytes into the block that `dup` made for its endpoint, which is gone.
-                unsafe { process.deallocate(node.block(offset), self.info.endpoint_layout) };
-            }
-        }
-        if self.is_abandoned() {
-            // SAFETY: `init`'s caller got the block from this process with this layout; no endpoint refers to it.
             unsafe { process.deallocate(self.0.cast(), self.info.layout) };
         }
     }

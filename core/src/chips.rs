@@ -66,7 +66,8 @@ use core::future::Future;
 
 use crate::reach::Reach;
 
-use crate::endpoint::{Reader, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// Writes items, and leaves after the last.
 ///

@@ -11,13 +11,15 @@ use futures::future::{Either, join, select};
 use loom::sync::Mutex;
 use loom::thread;
 
-use crate::endpoint::{Endpoint, Reader, Writer};
+use crate::endpoint::Endpoint;
 use crate::hub::Hub;
 use crate::modelled::{Memory, Sleeper, Threads, Value, forever, hub, model};
 use crate::outcome::Outcome;
 use crate::process::Process;
 use crate::reach::Concurrent;
+use crate::reader::Reader;
 use crate::shared::{Shared, work};
+use crate::writer::Writer;
 
 type Reach = Concurrent<Threads>;
 type Shop<'p> = Process<'p, 'static, &'static Memory, Reach>;

@@ -4,16 +4,15 @@ use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 
 use fibra_allocators::{AllocError, Layout};
 
+use crate::bare_end::BareEnd;
 use crate::channel::{Channel, ChannelRef, Info, Waiting};
 use crate::fibre::FibreRef;
-use crate::node::{Direction, Node, NodeRef, OWN_BLOCK, State, WRITER, Waiter};
+use crate::node::{Direction, Node, NodeRef, OWN_BLOCK, State, WRITER};
 use crate::reach::{Asynchronous, Concurrent, Guts, Platform, Reach};
-use crate::sync::Ordering;
-use crate::waker::is_nobody;
 use crate::worker::WorkerRef;
 
 /// A node and the place for one value on its way.
@@ -102,33 +101,8 @@ unsafe impl<T: Send, P: Platform> Send for End<'_, T, Asynchronous<P>> {}
 // SAFETY: as above.
 unsafe impl<T: Send, P: Platform> Sync for End<'_, T, Asynchronous<P>> {}
 
-/// How many operations of one end of an open channel may complete at once, one after the other, before its fibre gives way.
-const MOST_AT_ONCE: u8 = 128;
-
-const NOT_TO_BE_WOKEN: &str = "this fibre waits on an asynchronous channel, which cannot wake it: it has no wake cell; \
-    spawn it with `p.fibre().waker().spawn(..)`, in a process with a wake hub";
-
-/// A waker to wait with in an open channel.
-fn waker_of(cx: &Context<'_>) -> Waker {
-    let waker = cx.waker().clone();
-    assert!(!is_nobody(&waker), "{NOT_TO_BE_WOKEN}");
-    waker
-}
-
 /// The values in the channel are not pinned by an end.
 impl<T, K> Unpin for End<'_, T, K> {}
-
-/// What a locked section found for a read or a write.
-enum Found {
-    /// A counterpart, which has the value or has given it, and is to be woken.
-    Met(Waiter),
-    /// Nobody: the fibre that polls waits now, or will when its poll has returned.
-    Waits,
-    /// Nobody, and none can come any more.
-    Dead,
-    /// Nobody, and the waker must be cloned first.
-    NeedsWaker,
-}
 
 impl<T, K: Reach> End<'_, T, K> {
     /// # Safety
@@ -162,6 +136,18 @@ impl<T, K: Reach> End<'_, T, K> {
         let slot = node.as_ptr().cast::<Slot<T>>();
         // SAFETY: a `NodeRef` may reach its whole slot, and all slots of this channel are for `T`; no reference is made.
         unsafe { (&raw const (*slot).value).cast_mut().cast() }
+    }
+
+    /// # Safety
+    /// As [`MoveValue`].
+    unsafe fn move_value(from: NodeRef, to: NodeRef) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::value_of(to).copy_from_nonoverlapping(Self::value_of(from), 1) };
+    }
+
+    #[inline(always)]
+    fn bare(&self) -> BareEnd<K> {
+        BareEnd::new(self.node(), self.channel)
     }
 
     #[inline(always)]
@@ -199,53 +185,6 @@ impl<T, K: Reach> End<'_, T, K> {
         unsafe { self.value().read() }
     }
 
-    /// Has the node wait for nothing any more: takes back a wait, if there is one. Afterwards it is `Done`, if that was so or has
-    /// come about meanwhile, or else `idle`. Gives who waited.
-    fn retract(&mut self, idle: State) -> Option<Waiter> {
-        let node = self.node();
-        let state = self.state();
-        match state {
-            State::Done => return None,
-            State::Idle | State::Loaded => {
-                node.state.set(idle);
-                return None;
-            }
-            State::Dead => {
-                node.state.set(idle);
-                self.forget_dead_wait();
-                return None;
-            }
-            State::Posted | State::Waiting | State::WaitingOrEnd => {}
-        }
-        // Not if it waits already: this worker may hold a post that another has taken back, to begin another wait.
-        if K::IS_SHARED
-            && state == State::Posted
-            && let Some(worker) = K::worker(self.channel)
-            && worker.has_posted(node)
-        {
-            worker.unpost();
-            node.state.set(idle);
-            return None;
-        }
-        self.locked(|| match node.state.get() {
-            State::Waiting | State::WaitingOrEnd => {
-                let waiter = self.channel.withdraw(node);
-                node.state.set(idle);
-                Some(waiter)
-            }
-            State::Done => None,
-            // Posted by another worker, which will look at it once more, and find that out; or its counterparts have gone
-            // meanwhile.
-            state => {
-                if state == State::Posted {
-                    node.held.store(true, Ordering::Relaxed);
-                }
-                node.state.set(idle);
-                None
-            }
-        })
-    }
-
     /// Takes back a write, and drops its value unless it was delivered.
     #[cold]
     #[inline(never)]
@@ -268,7 +207,7 @@ impl<T, K: Reach> End<'_, T, K> {
         if self.state() == State::Idle {
             return false;
         }
-        let waiter = self.retract(State::Loaded);
+        let waiter = self.bare().retract();
         let has_value = node.state.get() == State::Loaded;
         node.state.set(State::Idle);
         /// Drops the value if the foreign waker's destructor panics.
@@ -290,19 +229,8 @@ impl<T, K: Reach> End<'_, T, K> {
     }
 
     /// Takes back a read that is not finished. A value that was delivered stays.
-    #[cold]
-    #[inline(never)]
     pub fn clear_read(&mut self) {
-        if let Some(waiter) = self.retract(State::Idle) {
-            drop(self.channel.forget::<K>(waiter));
-        }
-    }
-
-    /// The running fibre has taken back a wait that could never end, so it will not be what the fibre collapses of.
-    fn forget_dead_wait(&self) {
-        if let Some(fibre) = K::worker(self.channel).and_then(|worker| worker.current.get()) {
-            fibre.has_dead_wait.set(false);
-        }
+        self.bare().clear();
     }
 
     /// Tries to read without waiting.
@@ -312,39 +240,10 @@ impl<T, K: Reach> End<'_, T, K> {
             self.clear_read();
         }
         if self.state() != State::Done {
-            let waiter = self.locked(|| self.take())?;
-            self.wake(waiter);
+            let waiter = self.locked(|| self.bare().meet(Self::move_value))?;
+            self.bare().wake(waiter);
         }
         Some(self.claim())
-    }
-
-    /// Moves the value of a writer that waits, if one does, into this end's slot. The lock is held.
-    fn take(&self) -> Option<Waiter> {
-        let (node, channel) = (self.node(), self.channel);
-        let writer = channel.first_waiting(Direction::Write)?;
-        // SAFETY: a waiting writer's value is in its slot; `meet` takes it out of that state. This end's slot is empty
-        // (`Idle` or `Dead`), and with `Done` it counts as filled.
-        unsafe { Self::value_of(node).copy_from_nonoverlapping(Self::value_of(writer), 1) };
-        node.state.set(State::Done);
-        Some(channel.meet::<K>(writer))
-    }
-
-    /// Moves the value in this end's slot to a reader that waits, if one does. The lock is held.
-    fn hand_over(&self) -> Option<Waiter> {
-        let (node, channel) = (self.node(), self.channel);
-        let reader = channel.first_waiting(Direction::Read)?;
-        // SAFETY: this end's value is in its slot, and with `Done` it counts as taken; a waiting reader's slot is empty, and
-        // with `Done`, which `meet` sets, it counts as filled.
-        unsafe { Self::value_of(reader).copy_from_nonoverlapping(Self::value_of(node), 1) };
-        node.state.set(State::Done);
-        Some(channel.meet::<K>(reader))
-    }
-
-    /// Wakes whoever was met. If a foreign waker panics, everything is in order: the value stays with who has it.
-    fn wake(&self, waiter: Waiter) {
-        if let Some(waker) = self.channel.wake::<K>(waiter) {
-            waker.wake();
-        }
     }
 
     /// The usual cases of a poll come first: the value was delivered; one writer waits; or nobody waits yet, and the fibre
@@ -382,7 +281,7 @@ impl<T, K: Reach> End<'_, T, K> {
                     return Poll::Pending;
                 }
             }
-            if !self.poll_read_slowly(cx, waiting) {
+            if !self.bare().poll(cx, waiting, Self::move_value) {
                 return Poll::Pending;
             }
         }
@@ -408,27 +307,9 @@ impl<T, K: Reach> End<'_, T, K> {
         if let Poll::Ready(None) = poll {
             // The next one finds out for itself: another endpoint may have come.
             self.node().state.set(State::Idle);
-            self.forget_dead_wait();
+            self.bare().forget_dead_wait();
         }
         poll
-    }
-
-    /// The other cases: several wait, the waker is foreign, the wait can never end, or the read is polled again while it
-    /// is in the ring. Says whether the value is in the slot.
-    #[cold]
-    #[inline(never)]
-    pub fn poll_read_slowly(&mut self, cx: &mut Context<'_>, waiting: State) -> bool {
-        if self.is_waited_for(cx, waiting) {
-            return false;
-        }
-        if self.state() > State::Done {
-            self.clear_read();
-        }
-        // Perhaps only now.
-        if self.state() == State::Done {
-            return true;
-        }
-        self.meet_or_park(cx, Direction::Read, waiting, Self::take)
     }
 
     /// Puts a value in the slot, to be written.
@@ -511,71 +392,12 @@ impl<T, K: Reach> End<'_, T, K> {
                     return Poll::Pending;
                 }
             }
-            if !self.poll_write_slowly(cx, waiting) {
+            if !self.bare().poll(cx, waiting, Self::move_value) {
                 return Poll::Pending;
             }
         }
         node.state.put::<K>(State::Idle);
         Poll::Ready(())
-    }
-
-    /// The other cases, as in [`poll_read_slowly`](Self::poll_read_slowly). Says whether the value has gone.
-    #[cold]
-    #[inline(never)]
-    pub fn poll_write_slowly(&mut self, cx: &mut Context<'_>, waiting: State) -> bool {
-        if self.is_waited_for(cx, waiting) {
-            return false;
-        }
-        if self.state() > State::Done
-            && let Some(waiter) = self.retract(State::Loaded)
-        {
-            drop(self.channel.forget::<K>(waiter));
-        }
-        // Perhaps only now.
-        if self.state() == State::Done {
-            return true;
-        }
-        self.meet_or_park(cx, Direction::Write, waiting, Self::hand_over)
-    }
-
-    /// Whether whoever polls waits here already, or will as soon as the poll has returned.
-    fn is_waited_for(&mut self, cx: &Context<'_>, waiting: State) -> bool {
-        let (node, channel) = (self.node(), self.channel);
-        match self.state() {
-            State::Posted => {
-                let worker = self.own_worker(cx).filter(|worker| worker.has_posted(node));
-                worker.inspect(|worker| worker.repost(waiting)).is_some()
-            }
-            State::Waiting | State::WaitingOrEnd => {
-                let waits = self.locked(|| {
-                    // It may have ended meanwhile.
-                    let waits = node.is_waiting() && channel.is_waiter::<K>(node, cx.waker());
-                    if waits {
-                        node.state.set(waiting);
-                    }
-                    waits
-                });
-                waits || K::IS_OPEN && self.change_waker(cx, waiting)
-            }
-            _ => false,
-        }
-    }
-
-    /// Has whoever polls wait in the place of who waits here, if that wait has not ended meanwhile. The place in the queue stays;
-    /// and the old waker goes after the new one has come, so that it is never the last one of a fibre, which would be polled
-    /// again for that.
-    #[cold]
-    fn change_waker(&mut self, cx: &Context<'_>, waiting: State) -> bool {
-        let node = self.node();
-        // Foreign code, as is the drop of either: outside the lock.
-        let mut new = Some(waker_of(cx));
-        let old = self.locked(|| {
-            let new = new.take_if(|_| node.is_waiting())?;
-            let old = self.channel.change_waker(node, new);
-            node.state.set(waiting);
-            Some(old)
-        });
-        old.is_some()
     }
 
     /// Has the running fibre wait here directly, if nobody waits yet but somebody could come: at once, or with several workers
@@ -611,79 +433,6 @@ impl<T, K: Reach> End<'_, T, K> {
         unsafe { NodeRef::new(self.channel.as_ptr().cast::<u8>().add(offset).cast()) }
     }
 
-    /// Meets a counterpart, or has whoever polls wait here if that makes sense: then the node is in the ring, or posted, or else
-    /// `Dead`. `true` if a counterpart was met.
-    fn meet_or_park(
-        &mut self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        waiting: State,
-        meet: impl Fn(&Self) -> Option<Waiter>,
-    ) -> bool {
-        let (node, channel) = (self.node(), self.channel);
-        let worker = K::worker(channel);
-        let fibre = worker.and_then(|worker| worker.current.get());
-        let own = worker.filter(|worker| worker.owns(cx.waker()));
-        if K::IS_SHARED
-            && let Some(own) = own
-            && !own.may_go_on()
-        {
-            return false;
-        }
-        if K::IS_OPEN && node.streak.get() == MOST_AT_ONCE {
-            node.streak.set(0);
-            cx.waker().wake_by_ref();
-            return false;
-        }
-        let mut waker = None;
-        loop {
-            let found = self.locked(|| {
-                if let Some(waiter) = meet(self) {
-                    return Found::Met(waiter);
-                }
-                if !channel.has_counterpart(direction) {
-                    node.state.set(State::Dead);
-                    return Found::Dead;
-                }
-                if let Some(own) = own {
-                    if !(K::IS_SHARED && own.post(channel, node, direction, waiting)) && fibre.is_some() {
-                        channel.wait::<K>(node, waiting, fibre, None);
-                    }
-                    return Found::Waits;
-                }
-                match waker.take() {
-                    None => return Found::NeedsWaker,
-                    waker => channel.wait::<K>(node, waiting, fibre, waker),
-                }
-                Found::Waits
-            });
-            match found {
-                Found::Met(waiter) => {
-                    if K::IS_OPEN {
-                        node.streak.set(node.streak.get() + 1);
-                    }
-                    self.wake(waiter);
-                    return true;
-                }
-                Found::Waits => return false,
-                Found::Dead => {
-                    if waiting == State::Waiting
-                        && let (Some(worker), Some(fibre)) = (worker, fibre)
-                        && let Some(reporting) = worker.process().reporting.get()
-                    {
-                        (reporting.dead_wait)(worker, fibre, (reporting.name)(channel), direction);
-                    }
-                    return false;
-                }
-                // Foreign code, so it runs while nothing is half done; then everything is looked at again.
-                Found::NeedsWaker => {
-                    waker = Some(if K::IS_OPEN { waker_of(cx) } else { cx.waker().clone() });
-                    node.streak.set(0);
-                }
-            }
-        }
-    }
-
     /// Whether no counterpart can come any more in this direction.
     pub fn is_ended(&self, direction: Direction) -> bool {
         self.locked(|| !self.channel.has_counterpart(direction))
@@ -707,12 +456,12 @@ impl<'p, T, K: Reach> End<'p, T, K> {
         }
         // SAFETY: in `Idle` the slot is empty.
         unsafe { self.value().write(value) };
-        let Some(waiter) = self.locked(|| self.hand_over()) else {
+        let Some(waiter) = self.locked(|| self.bare().meet(Self::move_value)) else {
             // SAFETY: nobody has taken the value, and in `Idle` the slot counts as empty.
             return Err(unsafe { self.value().read() });
         };
         self.node().state.set(State::Idle);
-        self.wake(waiter);
+        self.bare().wake(waiter);
         Ok(())
     }
 
@@ -730,5 +479,18 @@ impl<'p, T, K: Reach> End<'p, T, K> {
         }
         // SAFETY: the node was initialised, and the endpoint counted.
         Ok(unsafe { End::new(slot, self.channel) })
+    }
+}
+
+/// Removes an endpoint from its channel, also when the destructor of a value in its slot panics.
+pub(crate) struct Remove<R: Reach, const N: usize> {
+    pub channel: ChannelRef,
+    pub nodes: [NodeRef; N],
+    pub reach: PhantomData<R>,
+}
+
+impl<R: Reach, const N: usize> Drop for Remove<R, N> {
+    fn drop(&mut self) {
+        self.channel.remove_endpoint::<R>(&self.nodes);
     }
 }

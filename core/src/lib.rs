@@ -91,6 +91,7 @@ mod async_frame;
 mod asynchronous;
 #[cfg(all(test, fibra_loom))]
 mod asynchronous_model;
+mod bare_end;
 mod bias;
 #[cfg(all(test, fibra_loom))]
 mod bias_model;
@@ -121,6 +122,7 @@ mod outside;
 mod pipeline;
 mod process;
 mod reach;
+mod reader;
 mod reporting;
 mod reservation;
 mod run;
@@ -134,13 +136,14 @@ mod waker;
 mod worker;
 #[cfg(all(test, fibra_loom))]
 mod worker_model;
+mod writer;
 mod yield_now;
 
 pub use async_frame::Async;
 pub use asynchronous::{asynchronous, asynchronous_layout, asynchronous_named};
 pub use continuation::{Continuation, Next};
 pub use coroutine::{Call, Coroutine, coroutine};
-pub use endpoint::{Endpoint, Reader, Writer, channel_layout, dup_layout, two_way_layout};
+pub use endpoint::{Endpoint, channel_layout, dup_layout, two_way_layout};
 /// What a program needs of `fibra-allocators` at the least.
 pub use fibra_allocators::{AllocError, AllocRef, Allocator, Arena, Layout, Lock, MemReq, NoLock, SizeClasses, table};
 pub use fibre::{fibre_layout, fibre_layout_of, fibre_layout_with_options};
@@ -155,8 +158,10 @@ pub use outside::{
 pub use pipeline::{Pipe, PipeError, PipeErrorKind};
 pub use process::Process;
 pub use reach::{Asynchronous, Concurrent, Here, Platform, Reach, Runs, Sequential};
+pub use reader::Reader;
 pub use reservation::Reservation;
 pub use run::{Catch, Setup, run};
 pub use shared::{NoCothread, Shared, work, work_catching};
 pub use spawn::{FibreOptions, SpawnError, SpawnErrorKind, SpawnNext};
+pub use writer::Writer;
 pub use yield_now::{YieldNow, yield_now};

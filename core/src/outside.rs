@@ -10,10 +10,11 @@ use core::task::{Context, Poll};
 use fibra_allocators::AllocError;
 
 use crate::channel::ChannelRef;
-use crate::endpoint::{Reader, Writer};
 use crate::node::Direction;
 use crate::process::Process;
 use crate::reach::{Asynchronous, Platform, Reach};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// The end of an asynchronous channel that is written to from outside: by a thread, an interrupt handler, a task of any
 /// executor. Made by [`asynchronous`](crate::asynchronous).

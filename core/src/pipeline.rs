@@ -7,11 +7,13 @@ use core::future::Future;
 use fibra_allocators::{AllocRef, Layout};
 
 use crate::end::Blocks;
-use crate::endpoint::{Reader, Writer, dup_layout};
+use crate::endpoint::dup_layout;
 use crate::fibre::{fibre_layout, name_of};
 use crate::process::Process;
 use crate::reach::{Reach, Runs, Sequential};
+use crate::reader::Reader;
 use crate::spawn::SpawnErrorKind;
+use crate::writer::Writer;
 
 /// A pipeline that is being built: the end of what there is so far. Made by [`Process::pipe`].
 ///

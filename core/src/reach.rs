@@ -334,7 +334,8 @@ impl Here {
 /// Only for reaches whose workers may move an `F` between them.
 #[diagnostic::on_unimplemented(
     message = "the fibre `{F}` cannot be run by several workers: it is not `Send`",
-    note = "a fibre of a shared process is run now by one thread and now by another"
+    note = "a fibre of a shared process is run now by one thread and now by another",
+    note = "code that is generic over the reach asks for `R: Runs<F>` where it spawns an `F`, or takes the fibres from its caller"
 )]
 #[allow(private_bounds, reason = "sealed, as `Reach`")]
 pub unsafe trait Runs<F>: Guts {}

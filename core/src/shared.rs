@@ -19,6 +19,9 @@ use crate::worker::{Worker, WorkerRef};
 /// Its fibres are [`Send`], and move between the workers; its channels are [`Concurrent`]. The thread that calls
 /// [`run`](Self::run) is the first worker; others join it by [`work`].
 ///
+/// The allocator's blocks had better be whole cache lines (multiples of 64 bytes on most machines), so that workers do not get in
+/// each other's way.
+///
 /// ```
 /// use fibra_allocators::{MemReq, SizeClasses, SpinLock, table};
 /// use fibra_core::{Concurrent, Here, Hub, Idle, Platform, Reader, Shared, Writer, work};

@@ -8,12 +8,14 @@ use core::task::{Context, Poll};
 
 use fibra_allocators::{AllocError, AllocRef, Layout};
 
-use crate::endpoint::{self, Endpoint, Reader, Writer};
+use crate::endpoint::{self, Endpoint};
 use crate::fibre::{Extra, IsExtra, Task};
 use crate::hub::WakeCell;
 use crate::process::Process;
 use crate::reach::{Reach, Runs, Sequential};
+use crate::reader::Reader;
 use crate::reporting::Of;
+use crate::writer::Writer;
 
 /// Why a fibre could not be spawned.
 ///

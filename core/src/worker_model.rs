@@ -48,16 +48,16 @@ impl Queue {
         core::iter::from_fn(|| self.pop::<K>()).collect()
     }
 
+    /// The fibres of a list.
+    fn numbers(&self, first: FibreRef) -> Vec<usize> {
+        core::iter::successors(Some(first), |fibre| fibre.next.get()).map(|fibre| self.number(fibre)).collect()
+    }
+
     /// What another worker takes, if nobody else is there.
     fn steal<K: Guts>(&self) -> Vec<usize> {
-        let batch = self.worker.visit::<K, _>(|| self.worker.take_queue()).flatten();
-        let mut next = batch.map(|Batch { first, .. }| first);
-        let mut stolen = Vec::new();
-        while let Some(fibre) = next {
-            stolen.push(self.number(fibre));
-            next = fibre.next.get();
-        }
-        assert!(batch.is_none_or(|batch| self.number(batch.last) == *stolen.last().unwrap()));
+        let Some(batch) = self.worker.visit::<K, _>(|| self.worker.take_queue()).flatten() else { return Vec::new() };
+        let stolen = self.numbers(batch.first);
+        assert_eq!(self.number(batch.last), *stolen.last().unwrap());
         stolen
     }
 }
@@ -133,6 +133,21 @@ fn batches_are_put_behind() {
         let mine = queue.pop_all::<K>();
         let stolen = thief.join().unwrap();
         check(&[mine, stolen], 3);
+    });
+}
+
+#[test]
+fn the_owner_gives_half_of_it_away() {
+    type K = Concurrent<Threads>;
+    model(3, || {
+        let queue = Queue::new();
+        (0..4).for_each(|nth| queue.enqueue::<K>(nth));
+        let thief = thread::spawn(move || queue.steal::<K>());
+        let (given, n) = queue.worker.split::<K>().map_or((Vec::new(), 0), |(half, n)| (queue.numbers(half.first), n));
+        assert_eq!(given.len(), n);
+        let mine = queue.pop_all::<K>();
+        let stolen = thief.join().unwrap();
+        check(&[mine, given, stolen], 4);
     });
 }
 

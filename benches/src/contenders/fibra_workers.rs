@@ -1,11 +1,11 @@
-//! fibra: a shared process over size classes behind spin locks, with concurrent channels.
+//! fibra: a shared process over size classes with a cache for each worker, with concurrent channels.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::mem::MaybeUninit;
 
-use fibra_allocators::{Borrowed, MemReq, SizeClasses, SpinLock, Table, table};
-use fibra_std::{Concurrent, ReadBlocking, Shared, WriteBlocking, asynchronous};
+use fibra_allocators::{Borrowed, Cached, MemReq, SizeClasses, SpinLock, Table, table};
+use fibra_std::{Concurrent, PerThread, ReadBlocking, Shared, WriteBlocking, asynchronous};
 use tokio::sync::oneshot;
 
 use crate::workers::{self, CONSUMERS, outside, worker_bodies};
@@ -30,14 +30,15 @@ thread_local! {
     static ARENA: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(SIZES.arena_size()));
 }
 
-type Classes<'a> = SizeClasses<6, Borrowed<'a>, SpinLock>;
+type Classes<'a> = Cached<6, 8, Borrowed<'a>, PerThread>;
 type Process<'p, 'a> = &'p fibra_core::Process<'p, 'a, &'a Classes<'a>, Concurrent>;
 type Writer<'p> = fibra_core::Writer<'p, u64, Concurrent>;
 type Reader<'p> = fibra_core::Reader<'p, u64, Concurrent>;
 
 fn run(set_up: impl for<'p, 'a> FnOnce(Process<'p, 'a>, Answer)) -> u64 {
     ARENA.with_borrow_mut(|arena| {
-        let classes = SizeClasses::with_form(&SIZES, arena).expect("an arena's size always does");
+        let classes = SizeClasses::with_form::<SpinLock>(&SIZES, arena).expect("an arena's size always does");
+        let classes = Classes::new(classes, 256);
         let (answer, mut result) = oneshot::channel();
         let ended = Shared::with_allocator(&classes).workers(workers::number()).run(|p| set_up(p, answer));
         assert!(ended.is_ok_and(|(_, outcome)| outcome.deadlocked == 0), "the network ended badly");

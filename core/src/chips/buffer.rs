@@ -5,7 +5,8 @@ use core::task::Poll;
 
 use crate::reach::Reach;
 
-use crate::endpoint::{Reader, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// A ring of values.
 struct Ring<T, const N: usize> {

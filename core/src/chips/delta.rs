@@ -5,7 +5,8 @@ use core::task::Poll;
 
 use crate::reach::Reach;
 
-use crate::endpoint::{Reader, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// Copies each value to all outputs, at once, and goes on when all have it. For ever.
 ///

@@ -6,7 +6,8 @@ use core::task::Poll;
 
 use crate::reach::Reach;
 
-use crate::endpoint::{Reader, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// Passes on the values of all inputs, which take turns: nobody comes twice while another one waits.
 ///

@@ -5,7 +5,8 @@ use core::task::Poll;
 
 use crate::reach::Reach;
 
-use crate::endpoint::{Reader, Writer};
+use crate::reader::Reader;
+use crate::writer::Writer;
 
 /// Reads a value of each input, and writes what a function makes of the two.
 ///
