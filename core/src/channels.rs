@@ -262,7 +262,8 @@ impl ProcessCore {
         while let Some(channel) = next.filter(|_| left > 0) {
             left -= 1;
             next = Channels::at(channel.next.get());
-            if channel.flags() == 0 && channel.locked::<K, _>(|| channel.mark_if_stuck()) {
+            let is_two_way = channel.info.is_stuck.is_some();
+            if is_two_way && channel.flags() == 0 && channel.locked::<K, _>(|| channel.mark_if_stuck()) {
                 channel.dissolve::<K>();
                 any = true;
             }

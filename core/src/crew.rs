@@ -60,6 +60,10 @@ pub(crate) struct Crew {
     calls: AtomicUsize,
     /// One waits for a moment only. Changed under the lock.
     is_napping: Cell<bool>,
+    /// How often naps have ended early since the turns were noted.
+    interruptions: Cell<u8>,
+    /// All workers can nap.
+    has_moments: Cell<bool>,
     /// The hub was told that all wait, and not yet that one goes on.
     have_all_waited: Cell<bool>,
     /// All of them. Under the lock, like the rest.
@@ -85,6 +89,8 @@ impl Crew {
         Crew {
             calls: AtomicUsize::new(0),
             is_napping: Cell::new(false),
+            interruptions: Cell::new(0),
+            has_moments: Cell::new(true),
             have_all_waited: Cell::new(false),
             workers: Cell::new(None),
             waiting: Cell::new(0),
@@ -114,16 +120,10 @@ impl Crew {
         self.calls.fetch_or(what, Ordering::Release);
     }
 
-    /// Whether one waits who is to be given fibres.
-    #[inline(always)]
-    fn wants_help(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) & HELP != 0
-    }
-
-    /// Called whenever either has changed.
+    /// Called whenever something has changed that it depends on whether there are helpers.
     fn note_helpers(&self) {
         let wants_help = self.waiting.get() != 0 && self.credit.get() != 0;
-        if wants_help != self.wants_help() {
+        if wants_help != self.is_called_for(HELP) {
             if wants_help { self.call(HELP) } else { self.uncall(HELP) }
         }
     }
@@ -158,7 +158,7 @@ impl Crew {
         self.calls.fetch_and(!what, Ordering::Relaxed);
     }
 
-    fn is_called_for(&self, what: usize) -> bool {
+    pub fn is_called_for(&self, what: usize) -> bool {
         self.calls.load(Ordering::Acquire) & what != 0
     }
 
@@ -214,8 +214,8 @@ impl ProcessRef {
     #[inline(always)]
     pub fn queue_on<K: Guts>(self, worker: WorkerRef, fibre: FibreRef) {
         let has_several = worker.enqueue::<K>(fibre);
-        if self.crew.wants_help() && (has_several || worker.has_long_turns.load(Ordering::Relaxed)) {
-            worker.share::<K>(1);
+        if self.crew.calls.load(Ordering::Relaxed) & HELP != 0 {
+            worker.offer::<K>(has_several);
         }
     }
 
@@ -268,6 +268,7 @@ impl ProcessRef {
             worker.drop_fence();
         }
         self.exclusive::<K, _>(|| {
+            self.crew.has_moments.set(self.crew.has_moments.get() && worker.idle.get().has_moments());
             self.go_on();
             worker.next.set(self.crew.workers.get());
             self.crew.workers.set(Some(worker));

@@ -70,8 +70,9 @@ pub trait Idle: Sync {
         false
     }
 
-    /// Whether [`nap`](Self::nap) does return by itself. Then workers that take fibres from each other to little avail rest for
-    /// a moment each time. By default it does not.
+    /// Whether [`nap`](Self::nap) does return by itself: who writes that says `true` here. Without, nobody notices that a worker is stuck
+    /// in a turn with others ready behind it; and workers that get fibres from each other to little avail never rest. By default
+    /// it does not.
     ///
     /// For an example see [`Idle`].
     fn has_moments(&self) -> bool {

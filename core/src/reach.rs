@@ -278,7 +278,8 @@ pub unsafe trait Platform: 'static {
     }
 
     /// Whether a `heavy_barrier` makes all others pass one, too: then they need none of their own, and no lock for channels that
-    /// only one of them has used for long. Asked after [`prepare`](Self::prepare).
+    /// only one of them has used for long. Asked after [`prepare`](Self::prepare). Not where workers share a core and the lock
+    /// keeps the others from running: who takes such a channel away waits in a lock for the one that uses it.
     ///
     /// For an example see [`Platform`].
     fn has_remote_barrier() -> bool {

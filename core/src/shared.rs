@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 
 use fibra_allocators::AllocRef;
 
+use crate::crew::END;
 use crate::hub::{HubCore, Idle, Outside, WakeHub};
 use crate::outcome::{Cause, Failure, Outcome, Report};
 use crate::process::{Process, ProcessRef};
@@ -35,6 +36,9 @@ use crate::worker::{Worker, WorkerRef};
 /// #     fn wake(&self) {}
 /// #     fn nap(&self) -> bool {
 /// #         std::thread::yield_now();
+/// #         true
+/// #     }
+/// #     fn has_moments(&self) -> bool {
 /// #         true
 /// #     }
 /// # }
@@ -311,7 +315,7 @@ fn join<P: Platform>(process: ProcessRef, idle: &'static dyn Idle, catch: Option
     impl<P: Platform> Drop for Leave<P> {
         fn drop(&mut self) {
             let (worker, process) = (self.worker, self.worker.process());
-            if worker.current.get().is_some() {
+            if !process.crew.is_called_for(END) {
                 // Unwinding, and nobody catches it.
                 process.stop_panicked::<Concurrent<P>>();
             }
@@ -390,7 +394,7 @@ impl<P: Platform> Drop for End<P> {
         }
         let process = self.process;
         let worker = process.first_worker();
-        if worker.current.get().is_some() || !worker.is_queue_empty() {
+        if !process.crew.is_called_for(END) {
             // Unwinding: the process did not come to its end by itself.
             process.end_crew::<Concurrent<P>>(true);
         }

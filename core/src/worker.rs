@@ -24,6 +24,8 @@ const BUDGET: u32 = 128;
 
 /// Another worker is at the queue, or is about to be.
 const VISITED: u32 = 1;
+/// How often a visitor looks whether the worker is outside: it may have been interrupted inside.
+const VISIT_SPINS: usize = if cfg!(fibra_loom) { 3 } else { 1000 };
 /// Visitors do not make this worker pass a barrier, so it has to do so by itself.
 const FENCED: u32 = 2;
 
@@ -326,16 +328,22 @@ impl Worker {
         }
     }
 
-    /// Uses the queue of another worker, if no other visitor is there.
+    /// Uses the queue of another worker, if no other visitor is there, and that one does not stay inside.
     pub fn visit<K: Guts, R>(&self, visit: impl FnOnce() -> R) -> Option<R> {
         // Writes nothing if another visitor is there: not even the model checker is to take that for a visit of its own.
         let fenced = self.visits.load(Ordering::Relaxed) & FENCED;
         self.visits.compare_exchange(fenced, fenced | VISITED, Ordering::Acquire, Ordering::Relaxed).ok()?;
         K::heavy_barrier();
-        self.wait_until_outside();
-        let result = visit();
+        let is_outside = (0..VISIT_SPINS).any(|_| {
+            let is_inside = self.is_inside.load(Ordering::Acquire);
+            if is_inside {
+                spin_loop();
+            }
+            !is_inside
+        });
+        let result = is_outside.then(visit);
         self.visits.store(fenced, Ordering::Release);
-        Some(result)
+        result
     }
 
     /// Puts a fibre at the tail of the run queue. It carries `QUEUED`. Says whether another one is before it.
@@ -435,7 +443,8 @@ impl Worker {
         batch
     }
 
-    /// Takes the older half of the queue away, or what comes first of it if it is long. Says how many these are.
+    /// Takes the older half of the queue away but for the fibre that comes next, unless that is the only one; or what comes first of
+    /// it if it is long. Says how many these are.
     pub fn split<K: Guts>(&self) -> Option<(Batch, usize)> {
         self.enter::<K>();
         let half = self.split_inside();
@@ -447,7 +456,10 @@ impl Worker {
         /// How many steps it takes.
         const MOST: usize = 64;
 
-        let first = self.head.get()?;
+        let head = self.head.get()?;
+        let Some(first) = head.next.get() else {
+            return self.take_queue().map(|only| (only, 1));
+        };
         let (mut last, mut ahead) = (first, first.next.get());
         let mut n = 1;
         for _ in 0..MOST {
@@ -457,9 +469,10 @@ impl Worker {
             last = after;
             n += 1;
         }
-        self.head.set(last.next.replace(None));
-        if self.is_queue_empty() {
-            self.tail.set(None);
+        let rest = last.next.replace(None);
+        head.next.set(rest);
+        if rest.is_none() {
+            self.tail.set(Some(head));
         }
         Some((Batch { first, last }, n))
     }

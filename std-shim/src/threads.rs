@@ -39,7 +39,8 @@ unsafe impl Platform for Threads {
     fn prepare() {
         if REMOTE.load(Ordering::Relaxed) == UNKNOWN {
             let found = if remote::is_possible() { POSSIBLE } else { IMPOSSIBLE };
-            REMOTE.store(found, Ordering::Relaxed);
+            // What another thread has found holds for all.
+            _ = REMOTE.compare_exchange(UNKNOWN, found, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -50,7 +51,7 @@ unsafe impl Platform for Threads {
     #[inline(never)]
     fn heavy_barrier() {
         fence(Ordering::SeqCst);
-        if REMOTE.load(Ordering::Relaxed) != IMPOSSIBLE {
+        if REMOTE.load(Ordering::Relaxed) == POSSIBLE {
             remote::barrier();
         }
     }
@@ -76,9 +77,11 @@ mod remote {
         membarrier(REGISTER) && membarrier(BARRIER)
     }
 
-    /// Once registered, it cannot fail.
+    /// If it is refused all of a sudden (a filter of system calls that was installed late), others rely on it already.
     pub fn barrier() {
-        membarrier(BARRIER);
+        if !membarrier(BARRIER) {
+            std::process::abort();
+        }
     }
 }
 

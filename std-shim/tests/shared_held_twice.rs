@@ -61,6 +61,10 @@ impl Idle for Busy {
         thread::sleep(Duration::from_millis(1));
         true
     }
+
+    fn has_moments(&self) -> bool {
+        true
+    }
 }
 
 static HUB: Hub<1> = Hub::new(&Busy);

@@ -23,6 +23,10 @@ impl Idle for Busy {
         thread::sleep(Duration::from_millis(1));
         true
     }
+
+    fn has_moments(&self) -> bool {
+        true
+    }
 }
 
 /// Panics when it is woken for the second time.
@@ -39,6 +43,10 @@ impl Idle for Panics {
 
     fn nap(&self) -> bool {
         thread::sleep(Duration::from_millis(1));
+        true
+    }
+
+    fn has_moments(&self) -> bool {
         true
     }
 }

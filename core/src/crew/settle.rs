@@ -37,7 +37,7 @@ impl WorkerRef {
         }
         if self.goes_on::<K>(fibre, channel, node, waiting, begun) {
             fibre.status.set(QUEUED);
-            self.process().make_ready::<K>(fibre);
+            self.requeue::<K>(fibre);
         } else {
             fibre.status.set(0);
             self.collapse(fibre);
@@ -90,7 +90,7 @@ impl WorkerRef {
         if fibre.status.get() == QUEUED {
             // Nobody else names it.
             if is_woken {
-                self.process().make_ready::<K>(fibre);
+                self.requeue::<K>(fibre);
             } else {
                 self.collapse(fibre);
             }
@@ -99,10 +99,16 @@ impl WorkerRef {
         // If not, that will not change any more, but the fibre may have been woken before.
         let may_be_woken = fibre.live() != 0 || fibre.wake_cell().is_some_and(|cell| cell.is_live());
         if fibre.status.end_run(is_woken, may_be_woken) {
-            self.process().make_ready::<K>(fibre);
+            self.requeue::<K>(fibre);
         } else if !may_be_woken {
             self.collapse(fibre);
         }
+    }
+
+    /// Queues the fibre that has just been polled. It does not run here any more.
+    fn requeue<K: Guts>(self, fibre: FibreRef) {
+        self.current.set(None);
+        self.process().make_ready::<K>(fibre);
     }
 
     /// Takes back what a fibre has posted that is done, or has panicked.

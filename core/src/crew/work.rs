@@ -1,6 +1,8 @@
 //! A worker's life: turns, and what it does between two of them and when it has nothing to do.
 
-use super::{DISSOLVE, END, HELP, INJECTED, SOME_CREDIT};
+use core::marker::PhantomData;
+
+use super::{Crew, DISSOLVE, END, HELP, INJECTED, SOME_CREDIT};
 use crate::channels::Ended;
 use crate::fibre::{Lost, QUEUED, Woken};
 use crate::hub::HubCore;
@@ -13,6 +15,8 @@ const USEFUL_TURNS: usize = 64;
 /// After so many turns a worker looks how often a channel had been used by another one just before.
 const TURNS_IN_SIGHT: usize = 256;
 const MANY_SWITCHES: usize = TURNS_IN_SIGHT / 4;
+/// So many naps that end early are as good as one that does not, to see who is stuck.
+const INTERRUPTIONS: u8 = 16;
 
 /// What a worker that found nothing to do is to do.
 enum Nothing {
@@ -33,10 +37,13 @@ impl WorkerRef {
         loop {
             let calls = process.crew.calls.load(Ordering::Relaxed);
             if calls & HELP != 0 && self.has_several() {
-                self.share::<K>(2);
+                // Its poll has returned, and it may belong to another worker by now.
+                self.current.set(None);
+                self.share::<K>(false);
             }
             let turns = self.turns.load(Ordering::Relaxed);
             if turns.is_multiple_of(TURNS_IN_SIGHT) && self.switches.take() > MANY_SWITCHES {
+                self.current.set(None);
                 let begun = self.retire::<K>();
                 if begun.is_some() && !self.find_work::<K>(hub, begun) {
                     return;
@@ -49,7 +56,6 @@ impl WorkerRef {
                     self.answer::<K>(hub);
                 }
                 if process.crew.is_called_for(END) {
-                    // Its poll has returned, and it may belong to another worker by now.
                     self.current.set(None);
                     return;
                 }
@@ -136,14 +142,28 @@ impl WorkerRef {
         }
     }
 
-    /// Wakes one who waits. It is given the older half of the queue, if that holds so many at least.
+    /// A fibre was queued, and another worker waits.
+    #[inline]
+    pub fn offer<K: Guts>(self, has_several: bool) {
+        // A single one that is queued between two turns will run at once.
+        let is_in_turn = self.current.get().is_some();
+        if has_several || is_in_turn && self.has_long_turns.load(Ordering::Relaxed) {
+            self.share::<K>(false);
+        }
+    }
+
+    /// Gives half of the queue to one who waits. `to_watch`: only if nobody naps, and even if there is nothing to give.
     #[cold]
     #[inline(never)]
-    pub fn share<K: Guts>(self, at_least: usize) {
+    fn share<K: Guts>(self, to_watch: bool) {
         let process = self.process();
+        let crew = &process.crew;
         let idle = process.exclusive::<K, _>(|| {
-            let helper = process.crew.pick_one()?;
-            if at_least == 1 || self.has_several() {
+            if to_watch && (crew.is_napping.get() || !crew.has_moments.get()) {
+                return None;
+            }
+            let helper = crew.pick_one()?;
+            if !to_watch || self.has_several() {
                 helper.gift.set(self.split::<K>());
             }
             Some(helper.idle.get())
@@ -160,10 +180,10 @@ impl WorkerRef {
     fn retire<K: Guts>(self) -> Option<Nothing> {
         let process = self.process();
         let crew = &process.crew;
-        if !self.idle.get().has_moments() {
-            return None;
-        }
         process.exclusive::<K, _>(|| {
+            if !crew.has_moments.get() {
+                return None;
+            }
             crew.charge(1 + crew.credit.get() / 64);
             let is_alone = crew.workers().all(|worker| worker == self || worker.is_waiting.get());
             if crew.credit.get() != 0 || is_alone || crew.is_called_for(END) {
@@ -181,14 +201,14 @@ impl WorkerRef {
     fn find_work<K: Guts>(self, hub: &HubCore, mut begun: Option<Nothing>) -> bool {
         let process = self.process();
         let crew = &process.crew;
-        // How many turns all had given when this one last looked, before a nap.
+        // How many turns all had given before a nap that has just ended; and whether that was long enough to see who is stuck.
         let mut turns_before = None;
-        let mut has_napped = false;
+        let mut may_rob = false;
         self.current.set(None);
         loop {
             let nothing = match begun.take() {
                 Some(begun) => begun,
-                None if self.take_some::<K>(turns_before.take()) => Nothing::LookAgain,
+                None if self.take_some::<K>(turns_before.take(), core::mem::take(&mut may_rob)) => Nothing::LookAgain,
                 None => process.exclusive::<K, _>(|| self.nothing_to_do(hub)),
             };
             match nothing {
@@ -197,25 +217,22 @@ impl WorkerRef {
                     if hub.is_stopped(process.generation) {
                         process.end_crew::<K>(true);
                     }
-                    if has_napped {
-                        // Another one is to nap in its place.
-                        self.share::<K>(2);
-                    }
+                    // If others wait, one of them is to watch whether those who do not are stuck.
+                    self.share::<K>(true);
                     return true;
                 }
                 Nothing::Leave => return false,
                 Nothing::Wait => {
+                    let _until = Waits::<K>(self, false, PhantomData);
                     self.wait();
-                    process.exclusive::<K, _>(|| self.stop_waiting(false));
                 }
                 Nothing::Nap => {
-                    let turns = process.exclusive::<K, _>(|| crew.turns(true));
-                    has_napped = true;
+                    let until = Waits::<K>(self, true, PhantomData);
+                    let turns = process.exclusive::<K, _>(|| crew.turns(crew.interruptions.get() == 0));
                     let is_over = self.nap();
-                    process.exclusive::<K, _>(|| self.stop_waiting(true));
-                    if is_over {
-                        turns_before = Some(turns);
-                    }
+                    drop(until);
+                    turns_before = is_over.then_some(turns);
+                    may_rob = process.exclusive::<K, _>(|| crew.end_nap(is_over));
                 }
             }
         }
@@ -257,8 +274,9 @@ impl WorkerRef {
         let crew = &self.process().crew;
         self.is_waiting.set(true);
         crew.waiting.set(crew.waiting.get() + 1);
+        let naps = !is_last && self.idle.get().has_moments() && !crew.is_napping.replace(true);
         crew.note_helpers();
-        if !is_last && !crew.is_napping.replace(true) { Nothing::Nap } else { Nothing::Wait }
+        if naps { Nothing::Nap } else { Nothing::Wait }
     }
 
     /// The lock is held.
@@ -271,13 +289,13 @@ impl WorkerRef {
         // Unless who woke it has done so.
         if self.is_waiting.replace(false) {
             crew.waiting.set(crew.waiting.get() - 1);
-            crew.note_helpers();
         }
+        crew.note_helpers();
     }
 
     /// Takes what it was given, or else another one that has not woken up yet. If a moment ago all had given so many turns, it learns
     /// from that how long turns are, and takes the queue of one that is stuck in one.
-    fn take_some<K: Guts>(self, turns_before: Option<usize>) -> bool {
+    fn take_some<K: Guts>(self, turns_before: Option<usize>, may_rob: bool) -> bool {
         let process = self.process();
         let crew = &process.crew;
         let loot = process.exclusive::<K, _>(|| {
@@ -291,7 +309,7 @@ impl WorkerRef {
             }
             crew.workers().filter(|worker| *worker != self).find_map(|worker| {
                 let gift = worker.gift.take();
-                let is_stuck = turns_before.is_some() && worker.is_stuck() && !worker.is_queue_empty();
+                let is_stuck = may_rob && worker.is_stuck() && !worker.is_queue_empty();
                 if gift.is_some() || !is_stuck {
                     gift
                 } else {
@@ -311,7 +329,7 @@ impl WorkerRef {
     fn account_for_loot(self) {
         let crew = &self.process().crew;
         let loot = self.loot.take();
-        if loot == 0 || !self.idle.get().has_moments() {
+        if loot == 0 || !crew.has_moments.get() {
             return;
         }
         let turns = self.turns.load(Ordering::Relaxed).wrapping_sub(self.turns_at_loot.get());
@@ -321,5 +339,29 @@ impl WorkerRef {
             crew.credit.set(crew.credit.get().max(SOME_CREDIT));
             crew.note_helpers();
         }
+    }
+}
+
+impl Crew {
+    /// A nap has ended: by itself, or because of something else. Says whether it is known by now who is stuck. The lock is held.
+    fn end_nap(&self, is_over: bool) -> bool {
+        let interruptions = self.interruptions.get() + 1;
+        let is_known = is_over || interruptions == INTERRUPTIONS;
+        self.interruptions.set(if is_known { 0 } else { interruptions });
+        if is_known && self.credit.get() == 0 {
+            self.credit.set(1);
+            self.note_helpers();
+        }
+        is_known
+    }
+}
+
+/// A worker waits; also if how it waits panics, it does no longer.
+struct Waits<K: Guts>(WorkerRef, bool, PhantomData<K>);
+
+impl<K: Guts> Drop for Waits<K> {
+    fn drop(&mut self) {
+        let Waits(worker, naps, _) = *self;
+        worker.process().exclusive::<K, _>(|| worker.stop_waiting(naps));
     }
 }
