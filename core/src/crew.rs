@@ -2,8 +2,8 @@
 //! there is nothing left to do.
 //!
 //! Each worker has a run queue of its own, and looks at nothing else as long as that holds something and nobody calls. When one
-//! waits, another that has several fibres gives it the older half of its queue, at its next turn or as it makes one ready. It
-//! gives its only fibre just if it is busy with long turns: two fibres that only talk to each other are faster on one core.
+//! waits, another that has several fibres gives it the older half of its queue, but for the one that comes next, at its next turn or
+//! as it makes one ready. It gives its only fibre just if it is busy with long turns: two fibres that only talk to each other are faster on one core.
 //!
 //! ```text
 //!              the queue is empty              nothing to take                    all workers wait, and nothing outside
@@ -39,7 +39,7 @@ use crate::worker::{Batch, Worker, WorkerRef};
 pub(crate) const END: usize = 1;
 /// There are channels whose waits are to be ended.
 pub(crate) const DISSOLVE: usize = 2;
-/// Fibres were made ready by somebody who is not a worker.
+/// There are fibres for whoever comes first: made ready by somebody who is not a worker, or left by one that retires.
 pub(crate) const INJECTED: usize = 4;
 
 /// One waits who is to be given fibres. It is no call to the workers that have none to give.

@@ -132,3 +132,49 @@ fn a_worker_leaves_even_if_its_catch_does_not_say_what_it_caught() {
     }));
     drop(result);
 }
+
+/// Each nap ends early, as where something else wakes it again and again.
+struct IsDisturbed;
+
+impl Idle for IsDisturbed {
+    fn wait(&self) {
+        thread::yield_now();
+    }
+
+    fn wake(&self) {}
+
+    fn nap(&self) -> bool {
+        thread::yield_now();
+        false
+    }
+
+    fn has_moments(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_worker_whose_naps_all_end_early_helps_one_that_is_stuck() {
+    static HUB: Hub<1> = Hub::new(&IsDisturbed);
+    let (is_ready, has_run) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (is_ready, has_run) = (&is_ready, &has_run);
+    let (_, outcome) = Shared::<_, Threads>::new(SharedMemory::new().unwrap(), &HUB)
+        .run(|p| {
+            thread::spawn(|| work(&HUB, &Busy));
+            p.spawn(async move {
+                // Nobody waits yet who could be given this one.
+                p.spawn(async { has_run.store(true, Ordering::Release) }).unwrap();
+                is_ready.store(true, Ordering::Release);
+                while !has_run.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+            })
+            .unwrap();
+            // This is the first worker, so it is the other one that is stuck.
+            while !is_ready.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        })
+        .unwrap();
+    assert_eq!(outcome.finished, 2);
+}

@@ -152,7 +152,8 @@ impl WorkerRef {
         }
     }
 
-    /// Gives half of the queue to one who waits. `to_watch`: only if nobody naps, and even if there is nothing to give.
+    /// Gives half of the queue to one who waits. `to_watch`: only if nobody naps, and even if there is nothing to give, or no
+    /// credit for it.
     #[cold]
     #[inline(never)]
     fn share<K: Guts>(self, to_watch: bool) {
@@ -163,7 +164,7 @@ impl WorkerRef {
                 return None;
             }
             let helper = crew.pick_one()?;
-            if !to_watch || self.has_several() {
+            if !to_watch || crew.credit.get() != 0 && self.has_several() {
                 helper.gift.set(self.split::<K>());
             }
             Some(helper.idle.get())
